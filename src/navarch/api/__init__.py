@@ -1,0 +1,1 @@
+"""What exists: one file per kind (scope, names, defaults, validation, columns). No I/O."""

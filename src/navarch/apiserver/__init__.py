@@ -1,0 +1,1 @@
+"""The wire edge: HTTP, filters, authentication, authorization, admission, the generic registry."""

@@ -1,0 +1,1 @@
+"""The admission chain: upstream's plugins, in upstream's order."""

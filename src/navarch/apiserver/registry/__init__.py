@@ -1,0 +1,1 @@
+"""The generic REST registry on the watch cache, and the few resources with behaviour of their own."""

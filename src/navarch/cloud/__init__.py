@@ -1,0 +1,1 @@
+"""Cloud controllers and the Provider protocol."""

@@ -1,0 +1,1 @@
+"""The composition root: PKI, processes, node set-up. The only place that wires rooms together."""

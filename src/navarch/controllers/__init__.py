@@ -1,0 +1,1 @@
+"""One file per controller: what it observes, and a pure reconcile."""

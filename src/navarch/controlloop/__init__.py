@@ -1,0 +1,1 @@
+"""The only reconcile loop: observe, decide, execute; work queue, barriers, back-off."""

@@ -1,0 +1,1 @@
+"""Ingress and Gateway objects in, proxy configuration out."""

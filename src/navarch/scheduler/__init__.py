@@ -1,0 +1,1 @@
+"""The scheduling queue, the pure cycle on arrays, its plugins, and the binding edge."""

@@ -1,0 +1,1 @@
+"""Virtual clock, hollow nodes, seeded faults."""
