@@ -1,0 +1,32 @@
+"""JSON trees: copying, and reaching into them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def copy(tree: T) -> T:
+    """A deep copy of a JSON tree (dicts, lists, scalars)."""
+    return _copy(tree)
+
+
+def _copy(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: (_copy(v) if isinstance(v, dict | list) else v) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [(_copy(v) if isinstance(v, dict | list) else v) for v in tree]
+    return tree
+
+
+def get(tree: Any, *path: str | int, default: Any = None) -> Any:
+    """The value at a path of keys and indexes, or `default` where any step is missing or null."""
+    for step in path:
+        try:
+            tree = tree[step]
+        except (KeyError, IndexError, TypeError):
+            return default
+        if tree is None:
+            return default
+    return tree
