@@ -23,6 +23,36 @@ class ClusterConfig:
     api_port: int = 6443
 
     @property
+    def kubelet_port(self) -> int:
+        return 10250 + 10 * self.index
+
+    @property
+    def dns_port(self) -> int:
+        """Where the node's DNS server listens; pods reach it as `dns_ip` port 53."""
+        return 10053 + 10 * self.index
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup that every pod of this cluster's node lives under, below each controller's root."""
+        return f"/navarch-{self.name}"
+
+    @property
+    def node_port_range(self) -> tuple[int, int]:
+        """First and last node port. The first cluster has upstream's range; others have their own beside it."""
+        first = 30000 + 1000 * self.index
+        return (first, 32767) if self.index == 0 else (first + 1768, first + 2767)
+
+    @property
+    def images(self) -> Path:
+        """Image archives built on this machine, shared by its clusters."""
+        return self.state_root / "images"
+
+    @property
+    def loaded_images(self) -> Path:
+        """Names of the images that were loaded by hand: no registry can refresh them (JSON list)."""
+        return self.state / "loaded-images.json"
+
+    @property
     def state(self) -> Path:
         """Survives a restart of the machine: the database, PKI, the node's containerd root."""
         return self.state_root / self.name
@@ -77,4 +107,4 @@ class ClusterConfig:
 
     @property
     def containerd_socket(self) -> Path:
-        return self.run / "containerd" / "containerd.sock"
+        return self.run / "containerd.sock"
