@@ -39,8 +39,10 @@ class ClusterConfig:
     @property
     def node_port_range(self) -> tuple[int, int]:
         """First and last node port. The first cluster has upstream's range; others have their own beside it."""
-        first = 30000 + 1000 * self.index
-        return (first, 32767) if self.index == 0 else (first + 1768, first + 2767)
+        if self.index == 0:
+            return 30000, 32767
+        first = 25000 + 250 * (self.index - 1)
+        return first, first + 249
 
     @property
     def images(self) -> Path:

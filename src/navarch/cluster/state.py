@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class ClusterError(Exception):
 
 
 @contextmanager
-def locked(state_root: Path) -> Iterator[None]:
+def locked(state_root: Path) -> Generator[None]:
     """One `up` or `down` at a time on a machine."""
     state_root.mkdir(parents=True, exist_ok=True)
     with open(state_root / ".lock", "w") as lock:
@@ -84,8 +84,8 @@ def _free_port(first: int) -> int:
 def _routed_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """Networks this machine routes to already, the default route left out."""
     routes = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False).stdout
-    found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-    for route in orjson.loads(routes or b"[]"):
-        if route.get("dst", "default") != "default":
-            found.append(ipaddress.ip_network(route["dst"], strict=False))
-    return found
+    return [
+        ipaddress.ip_network(route["dst"], strict=False)
+        for route in orjson.loads(routes or b"[]")
+        if route.get("dst", "default") != "default" and route.get("type", "unicast") == "unicast"
+    ]
