@@ -17,11 +17,22 @@ from navarch.machinery.types import Key, Obj
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """Events about how an action went, each (reason, message). `{name}` stands for the object's name as the server
+    made it, `{error}` for what failed; an empty reason says nothing."""
+
+    regarding: Obj
+    done: tuple[str, str] = ("", "")
+    failed: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     resource: Resource
     object: Obj
     exists_ok: bool = False
     """AlreadyExists is success (the name says all: a token, a default service account)."""
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Delete:
     resource_version: str = ""
     grace_period_seconds: int | None = None
     propagation: Literal["", "Background", "Foreground", "Orphan"] = ""
+    report: Report | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +90,8 @@ Action: TypeAlias = "Create | Update | Patch | Delete | Emit | Call"
 @dataclass(slots=True)
 class Plan:
     """Actions run in order; the first that fails ends the plan and the key is retried with back-off (actions before it
-    stand). `parallel` lets Create, Delete and Patch actions run in slow-start batches (1, 2, 4 ...), as upstream's
-    controllers create pods."""
+    stand). `parallel` lets neighbouring actions of one type on one resource run in slow-start batches (1, 2, 4 ...), as
+    upstream's controllers create pods. A Create refused because its namespace is terminating ends the plan quietly."""
 
     actions: list[Action] = field(default_factory=list)
     requeue_after: float | None = None
@@ -87,6 +99,8 @@ class Plan:
     reasons: list[str] = field(default_factory=list)
     """Why this, and nothing else, is done: sentences for `navarch why`, also when actions is empty."""
     parallel: bool = False
+    on_error: Callable[[Exception], Plan] | None = None
+    """What to write about a failed action (a condition) before the key is retried. Pure, like the plan itself."""
 
 
 T = TypeVar("T")
