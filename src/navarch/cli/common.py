@@ -1,0 +1,48 @@
+"""Options and outcomes that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from navarch.cluster import state
+from navarch.cluster.config import DEFAULT_NAME, RUN_ROOT, STATE_ROOT, ClusterConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(function: F) -> F:
+    """--name, and the (rarely needed) places where clusters are kept."""
+    for option in (
+        click.option(
+            "--run-root",
+            type=click.Path(path_type=Path),
+            default=RUN_ROOT,
+            envvar="NAVARCH_RUN_ROOT",
+            hidden=True,
+        ),
+        click.option(
+            "--state-root",
+            type=click.Path(path_type=Path),
+            default=STATE_ROOT,
+            envvar="NAVARCH_STATE_ROOT",
+            hidden=True,
+        ),
+        click.option("--name", default=DEFAULT_NAME, show_default=True, metavar="CLUSTER", help="Which cluster."),
+    ):
+        function = option(function)
+    return function
+
+
+def existing(name: str, state_root: Path, run_root: Path) -> ClusterConfig:
+    """The cluster's configuration, or a clear way out."""
+    config = state.load(name, state_root, run_root)
+    if config is None:
+        known = ", ".join(c.name for c in state.all_clusters(state_root, run_root)) or "none"
+        raise click.ClickException(
+            f"there is no cluster {name!r} on this machine (known: {known}); `navarch up` makes one"
+        )
+    return config
