@@ -1,0 +1,50 @@
+"""The guard: no packet for a pod or a service address ever leaves the machine by the default route.
+
+Set before anything else of a node. A pod address that nobody holds is refused at once; the nodes' own pod ranges are
+more specific routes. The service range is routed to the loopback device, where the proxy's rules translate what has
+endpoints and reject the rest; local programs reach services with the node's address as their source.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+class RouteError(Exception):
+    """The guard could not be set; nothing else of the node may start."""
+
+
+def guard(pod_cidr: str, service_cidr: str, node_ip: str) -> None:
+    _ip("route", "replace", "unreachable", pod_cidr, "metric", "4096")
+    source = ["src", node_ip] if node_ip else []
+    _ip("route", "replace", service_cidr, "dev", "lo", *source)
+
+
+def forwarding() -> None:
+    """Lets the kernel route between pods and the world."""
+    _sysctl("net/ipv4/ip_forward", "1")
+
+
+def bridge_netfilter() -> bool:
+    """Makes packets within a bridge pass the rules; False where this kernel has no br_netfilter."""
+    path = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not path.exists():
+        subprocess.run(["modprobe", "br_netfilter"], capture_output=True, check=False)
+    try:
+        _sysctl("net/bridge/bridge-nf-call-iptables", "1")
+    except OSError:
+        return False
+    return True
+
+
+def _sysctl(name: str, value: str) -> None:
+    path = Path("/proc/sys") / name
+    if path.read_text().strip() != value:
+        path.write_text(value)
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RouteError(f"ip {' '.join(words)}: {done.stderr.strip()}")

@@ -1,0 +1,149 @@
+"""From Services and EndpointSlices to what the proxy forwards: pure functions.
+
+A `Port` is one address, protocol and port that traffic is taken from, and the endpoints it goes to, already chosen by the
+rules for readiness and traffic policy (KEP-1669, KEP-2086): ready endpoints, or, where a Local policy has none ready on
+the node, those that still serve while they terminate.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from navarch.machinery.trees import get
+from navarch.machinery.types import Key, Obj, key_of
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+
+
+class Endpoint(NamedTuple):
+    address: str
+    port: int
+
+
+class Front(NamedTuple):
+    """Where traffic arrives. An empty address is any of the node's own (a node port)."""
+
+    address: str
+    protocol: str
+    port: int
+
+
+class Port(NamedTuple):
+    front: Front
+    endpoints: tuple[Endpoint, ...]
+    affinity_seconds: int = 0
+    """Session affinity by client address; 0 for none."""
+    masquerade: bool = False
+    """Replies must come back through this node: set where traffic from outside may go to another node."""
+
+
+class _Candidate(NamedTuple):
+    endpoint: Endpoint
+    ready: bool
+    serving: bool
+    local: bool
+
+
+def service_ports(service: Obj, slices: Iterable[Obj], node: str) -> list[Port]:
+    """Everything that one Service has this node forward."""
+    spec = service["spec"]
+    if spec.get("type") == "ExternalName" or spec.get("clusterIP") in (None, "", "None"):
+        return []
+    chosen = [s for s in slices if s.get("addressType") == "IPv4"]
+    ports: list[Port] = []
+    for port in spec.get("ports") or []:
+        candidates = _candidates(chosen, port.get("name", ""), node)
+        ports.extend(_fronts(service, port, candidates))
+    return ports
+
+
+def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate]) -> Iterable[Port]:
+    spec = service["spec"]
+    protocol = port.get("protocol", "TCP").lower()
+    affinity = 0
+    if spec.get("sessionAffinity") == "ClientIP":
+        affinity = get(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds", default=10800)
+    internal_local = spec.get("internalTrafficPolicy") == "Local"
+    external_local = spec.get("externalTrafficPolicy") == "Local"
+    inside = _usable(candidates, internal_local)
+    outside = _usable(candidates, external_local)
+    for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
+        if _is_ipv4(address):
+            yield Port(Front(address, protocol, port["port"]), inside, affinity)
+    external = list(spec.get("externalIPs") or [])
+    external += [i["ip"] for i in get(service, "status", "loadBalancer", "ingress", default=[]) if i.get("ip")]
+    for address in external:
+        if _is_ipv4(address):
+            yield Port(Front(address, protocol, port["port"]), outside, affinity, not external_local)
+    if node_port := port.get("nodePort"):
+        yield Port(Front("", protocol, node_port), outside, affinity, not external_local)
+
+
+def _usable(candidates: Sequence[_Candidate], local_only: bool) -> tuple[Endpoint, ...]:
+    pool = [c for c in candidates if c.local] if local_only else candidates
+    usable = [c for c in pool if c.ready] or [c for c in pool if c.serving]
+    return tuple(sorted({c.endpoint for c in usable}))
+
+
+def _candidates(slices: Iterable[Obj], port_name: str, node: str) -> list[_Candidate]:
+    found: list[_Candidate] = []
+    for piece in slices:
+        number = next((p.get("port") for p in piece.get("ports") or [] if (p.get("name") or "") == port_name), None)
+        if not number:
+            continue
+        for endpoint in piece.get("endpoints") or []:
+            conditions = endpoint.get("conditions") or {}
+            ready = conditions.get("ready", True) is not False
+            serving = conditions.get("serving", ready) is not False
+            local = endpoint.get("nodeName") == node
+            found.extend(_Candidate(Endpoint(a, number), ready, serving, local) for a in endpoint["addresses"])
+    return found
+
+
+def all_ports(services: Iterable[Obj], slices: Iterable[Obj], node: str) -> list[Port]:
+    by_service: dict[Key, list[Obj]] = {}
+    for piece in slices:
+        meta = piece["metadata"]
+        if name := (meta.get("labels") or {}).get(SERVICE_NAME_LABEL):
+            by_service.setdefault(Key(meta["namespace"], name), []).append(piece)
+    ports: list[Port] = []
+    for service in services:
+        ports.extend(service_ports(service, by_service.get(key_of(service), ()), node))
+    return ports
+
+
+def host_ports(pods: Iterable[Obj]) -> list[Port]:
+    """The hostPorts of the node's running pods (pods on the host's network have no need)."""
+    found: list[Port] = []
+    for pod in pods:
+        address = get(pod, "status", "podIP", default="")
+        if pod["spec"].get("hostNetwork") or not _is_ipv4(address) or _is_over(pod):
+            continue
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            found.extend(_host_ports(container, address))
+    return found
+
+
+def _host_ports(container: Mapping[str, object], address: str) -> Iterable[Port]:
+    ports = container.get("ports")
+    for port in ports if isinstance(ports, list) else []:
+        if port.get("hostPort"):
+            host = port.get("hostIP") or ""
+            front = Front(
+                "" if host in ("", "0.0.0.0") else host, port.get("protocol", "TCP").lower(), port["hostPort"]
+            )
+            yield Port(front, (Endpoint(address, port["containerPort"]),))
+
+
+def _is_over(pod: Obj) -> bool:
+    return get(pod, "status", "phase") in ("Succeeded", "Failed")
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return True
