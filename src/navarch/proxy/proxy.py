@@ -1,0 +1,153 @@
+"""The proxy's edge: watches Services, EndpointSlices and the node's pods, and keeps nftables as `rules` says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from navarch.client import resources
+from navarch.client.informer import InformerFactory
+from navarch.client.interface import Client
+from navarch.machinery.clock import Timer, World
+from navarch.machinery.types import Key, Obj, key_of
+from navarch.proxy import nft, routes, rules
+from navarch.proxy.services import SERVICE_NAME_LABEL, Port, host_ports, service_ports
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.01
+"""Changes within this time of the first become one transaction."""
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    node_name: str
+    node_ip: str
+    settings: rules.Settings
+
+
+class Proxy:
+    """`start()` returns once the first complete rules are in the kernel."""
+
+    def __init__(self, config: ProxyConfig, client: Client, world: World) -> None:
+        self._config = config
+        self._settings = config.settings
+        self._world = world
+        self._informers = InformerFactory(client, world)
+        self._services = self._informers[resources.SERVICES]
+        self._slices = self._informers[resources.ENDPOINT_SLICES]
+        self._pods = self._informers.informer(resources.PODS, field_selector=f"spec.nodeName={config.node_name}")
+        self._ports: dict[Key, list[Port]] = {}
+        self._host_ports: list[Port] = []
+        self._dirty: set[Key] = set()
+        self._applied = rules.Ruleset()
+        self._timer: Timer | None = None
+        self._applying = False
+        self.transactions = 0
+        """How many were applied: a measure of churn."""
+
+    async def start(self) -> None:
+        settings = self._config.settings
+        routes.guard(settings.pod_cidr, settings.service_cidr, self._config.node_ip)
+        routes.forwarding()
+        settings = self._settings = settings._replace(bridge_netfilter=routes.bridge_netfilter())
+        if not settings.bridge_netfilter:
+            log.warning("no br_netfilter in this kernel: replies between pods of one node are masqueraded")
+        self._slices.add_index("service", _service_of_slice)
+        self._informers.start()
+        await self._informers.wait_synced()
+        self._services.add_handler(self._service_changed)
+        self._slices.add_handler(self._slice_changed)
+        self._pods.add_handler(self._pod_changed)
+        self._host_ports = host_ports(self._pods.list())
+        target = self._target()
+        text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
+        await asyncio.to_thread(nft.apply, text)
+        self._applied = target
+
+    async def stop(self) -> None:
+        """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
+        if self._timer:
+            self._timer.cancel()
+        await self._informers.stop()
+
+    def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if changed := new or old:
+            self._mark(key_of(changed))
+
+    def _slice_changed(self, old: Obj | None, new: Obj | None) -> None:
+        for piece in (old, new):
+            for name in _service_of_slice(piece) if piece else ():
+                namespace, _, service = name.partition("/")
+                self._mark(Key(namespace, service))
+
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        before, after = (host_ports([pod]) if pod else [] for pod in (old, new))
+        if before != after:
+            self._host_ports = host_ports(self._pods.list())
+            self._schedule()
+
+    def _mark(self, key: Key) -> None:
+        self._dirty.add(key)
+        self._schedule()
+
+    def _schedule(self, delay: float = GATHER_SECONDS) -> None:
+        if self._timer is None and not self._applying:
+            self._timer = self._world.call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._applying = True
+        asyncio.get_running_loop().create_task(self._apply())
+
+    async def _apply(self) -> None:
+        failed = False
+        try:
+            target = self._target()
+            transaction = rules.change(self._settings, self._applied, target)
+            if transaction:
+                await asyncio.to_thread(nft.apply, transaction)
+                self.transactions += 1
+            self._applied = target
+        except nft.NftError as error:
+            failed = True
+            log.error("nftables refused the change; all rules are set anew: %s", error)
+            failed = not await self._reset()
+        finally:
+            self._applying = False
+        if failed or self._dirty:
+            self._schedule(RETRY_SECONDS if failed else GATHER_SECONDS)
+
+    async def _reset(self) -> bool:
+        """Someone else changed the table: replace it as a whole."""
+        target = self._target()
+        settings = self._settings
+        try:
+            text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
+            await asyncio.to_thread(nft.apply, text)
+        except nft.NftError as error:
+            log.error("nftables refused the whole table: %s", error)
+            return False
+        self._applied = target
+        return True
+
+    def _target(self) -> rules.Ruleset:
+        """The rules as they should be now; recomputes only services that changed."""
+        dirty, self._dirty = self._dirty, set()
+        for key in dirty:
+            service = self._services.get(*key)
+            if service is None:
+                self._ports.pop(key, None)
+            else:
+                slices = self._slices.by_index("service", f"{key.namespace}/{key.name}")
+                self._ports[key] = service_ports(service, slices, self._config.node_name)
+        ports = [port for found in self._ports.values() for port in found]
+        return rules.ruleset([*ports, *self._host_ports])
+
+
+def _service_of_slice(piece: Obj) -> list[str]:
+    meta = piece["metadata"]
+    name = (meta.get("labels") or {}).get(SERVICE_NAME_LABEL)
+    return [f"{meta['namespace']}/{name}"] if name else []
