@@ -1,0 +1,1 @@
+"""Endpoint slices, the legacy Endpoints, and the mirror from hand-made Endpoints to slices."""
