@@ -45,6 +45,7 @@ class Proxy:
         self._applied = rules.Ruleset()
         self._timer: Timer | None = None
         self._applying = False
+        self._again = False
         self.transactions = 0
         """How many were applied: a measure of churn."""
 
@@ -94,7 +95,9 @@ class Proxy:
         self._schedule()
 
     def _schedule(self, delay: float = GATHER_SECONDS) -> None:
-        if self._timer is None and not self._applying:
+        if self._applying:
+            self._again = True
+        elif self._timer is None:
             self._timer = self._world.call_later(delay, self._fire)
 
     def _fire(self) -> None:
@@ -117,7 +120,8 @@ class Proxy:
             failed = not await self._reset()
         finally:
             self._applying = False
-        if failed or self._dirty:
+        if failed or self._again:
+            self._again = False
             self._schedule(RETRY_SECONDS if failed else GATHER_SECONDS)
 
     async def _reset(self) -> bool:

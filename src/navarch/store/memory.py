@@ -88,7 +88,7 @@ class MemoryStore:
         return Committed(revision)
 
     def watch(self, prefix: str, start_revision: int, sink: Sink) -> _Watch:
-        if start_revision and start_revision <= self._compacted and start_revision <= self._revision:
+        if start_revision and start_revision <= self._compacted and self._compacted > 1:
             raise CompactedError(self._compacted)
         if start_revision:
             past = [e for e in self._history if e.revision >= start_revision and e.key.startswith(prefix)]
