@@ -93,9 +93,8 @@ def _pack_group(
             actions.append(Delete(ENDPOINT_SLICES, key_of(old), objects.uid_of(old)))
         elif list(old.get("endpoints") or ()) != mine or not _describes(old, labels, annotations, group):
             actions.append(Update(ENDPOINT_SLICES, _updated(old, mine, labels, annotations, group)))
-    for endpoints in fresh:
-        actions.append(Create(ENDPOINT_SLICES, _new(owner, owner_reference, group, endpoints, labels, annotations)))
-    return actions
+    made = (_new(owner, owner_reference, group, endpoints, labels, annotations) for endpoints in fresh)
+    return [*actions, *(Create(ENDPOINT_SLICES, new) for new in made)]
 
 
 def _describes(old: Obj, labels: Mapping[str, str], annotations: Mapping[str, str] | None, group: Group) -> bool:
