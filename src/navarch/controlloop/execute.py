@@ -43,6 +43,8 @@ class Outcome:
     quiet: bool = False
     """The plan ended early and there is no use in trying again."""
     writes: list[Written] = field(default_factory=list)
+    requeue_after: float | None = None
+    """What a Call asked for."""
 
 
 def is_conflict(error: Exception) -> bool:
@@ -136,7 +138,9 @@ class Executor:
             case Call(_, run):
                 result = run()
                 if inspect.isawaitable(result):
-                    await result
+                    result = await result
+                if isinstance(result, float):
+                    outcome.requeue_after = result
                 return ""
 
     async def _create(self, action: Create, outcome: Outcome) -> str:

@@ -147,6 +147,8 @@ class ControllerLoop(Generic[T]):
             return Outcome()
         outcome = await self._executor.run(plan)
         if outcome.error is None:
+            if outcome.requeue_after is not None:
+                plan.requeue_after = min(outcome.requeue_after, plan.requeue_after or outcome.requeue_after)
             self._succeeded(key, plan)
         else:
             self._failed(key, outcome.error)

@@ -78,7 +78,8 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Anything else with an outside effect (a cloud call); `run` is awaited by the executor."""
+    """Anything else with an outside effect (a cloud call, reads that no cache serves); `run` is awaited by the executor.
+    It returns None, or the seconds until the key is to be looked at again."""
 
     what: str
     run: Callable[[], Any]

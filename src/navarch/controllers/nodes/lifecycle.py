@@ -157,7 +157,7 @@ def _heartbeat(node: Obj) -> str:
 
 def unknown_conditions(node: Obj, now: float) -> list[Obj]:
     """The node's conditions once nobody knows better."""
-    conditions = list((node.get("status") or {}).get("conditions") or ())
+    conditions: list[Obj] = list((node.get("status") or {}).get("conditions") or ())
     stamp = rfc3339(now)
     for kind in WATCHED:
         current = objects.condition_of({"conditions": conditions}, kind)

@@ -1,0 +1,35 @@
+"""What the API serves, read from its own discovery: for controllers that deal with every resource."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from navarch.client.interface import Client, Resource
+
+
+class Served(NamedTuple):
+    resource: Resource
+    kind: str
+    verbs: frozenset[str]
+
+
+async def served(client: Client) -> list[Served]:
+    """Every resource (no subresources) in its group's preferred version, or the first version that has it."""
+    versions = ["/api/v1"]
+    groups = await client.raw("GET", "/apis")
+    for group in groups.get("groups") or ():
+        preferred = (group.get("preferredVersion") or {}).get("groupVersion", "")
+        names = [version["groupVersion"] for version in group.get("versions") or ()]
+        versions += [f"/apis/{name}" for name in sorted(names, key=lambda name: name != preferred)]
+    found: dict[tuple[str, str], Served] = {}
+    for path in versions:
+        listed = await client.raw("GET", path)
+        group, _, version = listed["groupVersion"].rpartition("/")
+        for entry in listed.get("resources") or ():
+            if "/" in entry["name"]:
+                continue
+            resource = Resource(group, version, entry["name"], bool(entry.get("namespaced")))
+            found.setdefault(
+                (group, entry["name"]), Served(resource, entry["kind"], frozenset(entry.get("verbs") or ()))
+            )
+    return list(found.values())
