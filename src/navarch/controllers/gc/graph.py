@@ -130,9 +130,8 @@ class Graph:
     def _deleting(self, item: Item, old: Obj | None, new: Obj) -> list[Work]:
         was = old if old is not None and objects.is_deleting(old) else None
         work: list[Work] = []
-        if has_finalizer(new, ORPHAN_FINALIZER):
-            if was is None or not has_finalizer(was, ORPHAN_FINALIZER):
-                work.append(Work("orphan", item))
+        if has_finalizer(new, ORPHAN_FINALIZER) and (was is None or not has_finalizer(was, ORPHAN_FINALIZER)):
+            work.append(Work("orphan", item))
         if has_finalizer(new, FOREGROUND_FINALIZER):
             if item.uid not in self.foreground:
                 self.foreground[item.uid] = item

@@ -1,0 +1,138 @@
+"""All controllers, and running them together: one cache per resource, one identity per controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from navarch.client.informer import InformerFactory
+from navarch.client.interface import Client
+from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController
+from navarch.controllers.aggregation import ClusterRoleAggregationController
+from navarch.controllers.deployment.controller import DeploymentController
+from navarch.controllers.endpoints.legacy import EndpointsController
+from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
+from navarch.controllers.endpoints.slices import EndpointSliceController
+from navarch.controllers.gc.collector import GarbageCollector
+from navarch.controllers.namespaces import NamespaceController
+from navarch.controllers.nodes.eviction import TaintEvictionController
+from navarch.controllers.nodes.ipam import NodeIpamController
+from navarch.controllers.nodes.lifecycle import NodeLifecycleController
+from navarch.controllers.nodes.podgc import PodGcController
+from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
+from navarch.controlloop.loop import ControllerLoop, Why
+from navarch.machinery.clock import World
+from navarch.machinery.types import Key
+
+MANAGER_USER = "system:kube-controller-manager"
+"""Reads the caches that all controllers share."""
+Identity = Callable[[str], Client]
+"""user name -> a client that acts as that user."""
+
+
+class Config(Protocol):
+    """What the controllers need of the cluster's configuration (ClusterConfig has it)."""
+
+    @property
+    def pod_cidr(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A controller, whom it acts as (a service account of kube-system), and how many keys it works on at once."""
+
+    controller: Any
+    account: str
+    concurrency: int = 5
+
+
+def all_controllers(config: Config, client_for: Identity, world: World, root_ca: str) -> list[Entry]:
+    """`root_ca`: the cluster CA's certificate (PEM) that every namespace gets a copy of; "" publishes none."""
+    entries = [
+        Entry(ReplicaSetController(), "replicaset-controller"),
+        Entry(ReplicaSetController(REPLICATION_CONTROLLER), "replication-controller"),
+        Entry(DeploymentController(), "deployment-controller"),
+        Entry(EndpointSliceController(), "endpointslice-controller"),
+        Entry(EndpointSliceMirroringController(), "endpointslicemirroring-controller"),
+        Entry(EndpointsController(), "endpoint-controller"),
+        Entry(NamespaceController(world, client_for(account_user("namespace-controller"))), "namespace-controller", 10),
+        Entry(ServiceAccountController(), "service-account-controller", 1),
+        Entry(LegacyTokenController(), "token-cleaner", 1),
+        Entry(NodeLifecycleController(world), "node-controller", 8),
+        Entry(TaintEvictionController(), "node-controller", 8),
+        Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),
+        Entry(PodGcController(world, client_for(account_user("pod-garbage-collector"))), "pod-garbage-collector", 5),
+        Entry(ClusterRoleAggregationController(), "clusterrole-aggregation-controller", 1),
+    ]
+    if root_ca:
+        entries.append(Entry(RootCaPublisher(root_ca), "root-ca-cert-publisher", 1))
+    return entries
+
+
+def account_user(account: str) -> str:
+    return f"system:serviceaccount:kube-system:{account}"
+
+
+class Running:
+    """The running controllers."""
+
+    def __init__(
+        self, loops: Sequence[ControllerLoop[Any]], collector: GarbageCollector, informers: InformerFactory
+    ) -> None:
+        self.loops = {loop.name: loop for loop in loops}
+        self.collector = collector
+        self.informers = informers
+
+    @property
+    def idle(self) -> bool:
+        """No key waits or is worked on (those that wait for a time to come do not count)."""
+        return self.collector.queue.idle and all(loop.queue.idle for loop in self.loops.values())
+
+    def why(self, controller: str, key: Key) -> Why | None:
+        """The reasons of a controller's last decision about a key."""
+        loop = self.loops.get(controller)
+        return loop.why(key) if loop else None
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Counters by controller: reconciles, errors, conflicts, seconds of deciding, queue adds and depth."""
+        return {
+            name: {
+                "reconciles": loop.metrics.reconciles,
+                "errors": loop.metrics.errors,
+                "conflicts": loop.metrics.conflicts,
+                "seconds": loop.metrics.seconds,
+                "adds": loop.queue.adds,
+                "depth": len(loop.queue),
+            }
+            for name, loop in self.loops.items()
+        }
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(loop.stop() for loop in self.loops.values()), self.collector.stop())
+        await self.informers.stop()
+
+
+async def run(client_for: Identity, world: World, config: Config, *, root_ca: str = "") -> Running:
+    """Starts every controller; returns when all caches are filled."""
+    informers = InformerFactory(client_for(MANAGER_USER), world)
+    loops = [
+        ControllerLoop(
+            entry.controller,
+            client_for(account_user(entry.account)),
+            informers,
+            world,
+            concurrency=entry.concurrency,
+        )
+        for entry in all_controllers(config, client_for, world, root_ca)
+    ]
+    collector = GarbageCollector(client_for(account_user("generic-garbage-collector")), informers, world)
+    running = Running(loops, collector, informers)
+    informers.start()
+    try:
+        await asyncio.gather(*(loop.start() for loop in loops), collector.start())
+    except BaseException:
+        await running.stop()
+        raise
+    return running
