@@ -43,13 +43,13 @@ class WireField(NamedTuple):
 @cache
 def wire() -> dict[str, dict[str, str]]:
     """{package: {message: fields}}, as `wire.json` holds them."""
-    return orjson.loads(resources.files(__package__).joinpath("wire.json").read_bytes())
+    return orjson.loads(resources.files("navarch.api").joinpath("wire.json").read_bytes())
 
 
 def compiled(name: str) -> Any:
     """A file that the build compiled. Raises RuntimeError where the build was never run."""
     try:
-        return orjson.loads(resources.files(__package__).joinpath("_compiled", name).read_bytes())
+        return orjson.loads(resources.files("navarch.api").joinpath("_compiled", name).read_bytes())
     except FileNotFoundError:
         raise RuntimeError(
             f"navarch.api._compiled/{name} is missing: build the package first (pip install -e . in the source tree)"
@@ -163,7 +163,7 @@ def _special(package: str, message: str, definition: str, pending: dict[str, Sch
     """The types whose JSON differs from their message."""
     if message in ("Verbs", "ExtraValue"):
         return Schema("list", definition, items=_SCALARS["string"])
-    if package.endswith(".apiextensions.v1") or package.endswith(".apiextensions.v1beta1"):
+    if package.endswith((".apiextensions.v1", ".apiextensions.v1beta1")):
         if message == "JSON":
             return _ANY
         if message.startswith("JSONSchemaPropsOr"):

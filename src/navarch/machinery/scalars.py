@@ -1,0 +1,219 @@
+"""The scalar types of the API: what a JSON value of each may be, and its canonical text.
+
+Each walk takes (value, found) as `normalise` calls it and returns the value to keep, None for "as if absent". They
+raise `Mismatch`. Source of the rules: apimachinery's Time, MicroTime, Duration, IntOrString; encoding/json.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+GO_TYPES = {
+    "int32": "int32",
+    "int64": "int64",
+    "bool": "bool",
+    "double": "float64",
+    "bytes": "[]uint8",
+    "time": "string",
+    "microtime": "string",
+    "quantity": "resource.Quantity",
+    "intorstring": "int32",
+    "duration": "string",
+}
+"""Go's names of the scalar types, as its messages have them; `string` for any other."""
+
+ZEROS: dict[str, Callable[[], Any]] = {
+    "string": str,
+    "int32": int,
+    "int64": int,
+    "bool": bool,
+    "double": int,
+    "bytes": str,
+    "quantity": lambda: "0",
+    "intorstring": int,
+    "duration": lambda: "0s",
+}
+"""What Go encodes for an absent value that is always written. Times are missing: Go writes null, and we nothing."""
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_GO_DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+class Mismatch(Exception):
+    """A value that its type cannot take. `text` is what was found where `go_type` is set, else the whole message."""
+
+    def __init__(self, text: str, go_type: str = "", struct: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.go_type = go_type
+        self.struct = struct
+        self.path: list[str | int] = []
+
+    @staticmethod
+    def of(value: Any, go_type: str, struct: str = "", *, show_number: bool = False) -> Mismatch:
+        return Mismatch(_described(value, show_number), go_type, struct)
+
+
+def _described(value: Any, show_number: bool) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case int() | float():
+            return f"number {orjson.dumps(value).decode()}" if show_number else "number"
+        case list():
+            return "array"
+        case dict():
+            return "object"
+        case _:
+            return "null"
+
+
+def _string(value: Any, found: object) -> str:
+    if type(value) is not str:
+        raise Mismatch.of(value, "string")
+    return value
+
+
+def _bool(value: Any, found: object) -> bool:
+    if type(value) is not bool:
+        raise Mismatch.of(value, "bool")
+    return value
+
+
+def _int32(value: Any, found: object) -> int:
+    if type(value) is not int or not -0x80000000 <= value <= 0x7FFFFFFF:
+        raise Mismatch.of(value, "int32", show_number=True)
+    return value
+
+
+def _int64(value: Any, found: object) -> int:
+    if type(value) is not int or not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+        raise Mismatch.of(value, "int64", show_number=True)
+    return value
+
+
+def _double(value: Any, found: object) -> int | float:
+    if type(value) is not float and type(value) is not int:
+        raise Mismatch.of(value, "float64")
+    return value
+
+
+def _int_or_string(value: Any, found: object) -> int | str:
+    return value if type(value) is str else _int32(value, found)
+
+
+def _bytes(value: Any, found: object) -> str:
+    if type(value) is not str:
+        raise Mismatch.of(value, "[]uint8")
+    text = value.replace("\r", "").replace("\n", "") if "\n" in value or "\r" in value else value
+    try:
+        raw = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise Mismatch(f"illegal base64 data at input byte {_first_bad_base64(text)}") from None
+    canonical = binascii.b2a_base64(raw, newline=False)
+    return value if value.isascii() and canonical == value.encode() else canonical.decode()
+
+
+def _first_bad_base64(text: str) -> int:
+    match = re.match(r"[A-Za-z0-9+/]*", text, re.ASCII)
+    return match.end() if match else 0
+
+
+def _quantity(value: Any, found: object) -> str:
+    if type(value) is str:
+        return canonical_quantity(value)
+    if type(value) is int or type(value) is float:
+        return canonical_quantity(orjson.dumps(value).decode())
+    raise Mismatch(QUANTITY_FORM)
+
+
+QUANTITY_FORM = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(|[eE][+-]?\d+|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)", re.ASCII)
+
+
+@lru_cache(maxsize=16384)
+def canonical_quantity(text: str) -> str:
+    """The text that Go writes for a quantity it read. Raises Mismatch where it is none."""
+    text = text.strip('"') or "0"
+    if not _QUANTITY.fullmatch(text):
+        raise Mismatch(QUANTITY_FORM)
+    return text
+
+
+def _duration(value: Any, found: object) -> str:
+    if type(value) is not str:
+        raise Mismatch.of(value, "string")
+    if not _GO_DURATION.fullmatch(value):
+        raise Mismatch(f"time: invalid duration {orjson.dumps(value).decode()}")
+    return value
+
+
+def _time(value: Any, found: object) -> str | None:
+    if type(value) is not str:
+        raise Mismatch.of(value, "string")
+    return canonical_time(value)
+
+
+def _micro_time(value: Any, found: object) -> str | None:
+    if type(value) is not str:
+        raise Mismatch.of(value, "string")
+    return canonical_micro_time(value)
+
+
+@lru_cache(maxsize=4096)
+def canonical_time(text: str) -> str | None:
+    """RFC 3339 text in UTC and whole seconds; None for Go's zero time. Raises Mismatch."""
+    moment, _ = _parse(text, "2006-01-02T15:04:05Z07:00")
+    shown = moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    return None if shown == _ZERO_TIME else shown
+
+
+@lru_cache(maxsize=4096)
+def canonical_micro_time(text: str) -> str | None:
+    """RFC 3339 text in UTC with six decimals, as MicroTime has it; None for Go's zero time. Raises Mismatch."""
+    moment, fraction = _parse(text, "2006-01-02T15:04:05.000000Z07:00")
+    shown = moment.replace(microsecond=0, tzinfo=None).isoformat()
+    if shown + "Z" == _ZERO_TIME and not int(fraction or "0"):
+        return None
+    return f"{shown}.{fraction[:6]:0<6}Z"
+
+
+def _parse(text: str, layout: str) -> tuple[datetime, str]:
+    """The moment in UTC, and the digits after the seconds."""
+    match = _TIME.fullmatch(text)
+    if match:
+        try:
+            moment = datetime.fromisoformat(match[1] + match[3])
+            return moment.astimezone(UTC), match[2] or ""
+        except (ValueError, OverflowError):
+            pass
+    quoted = orjson.dumps(text).decode()
+    raise Mismatch(f'parsing time {quoted} as "{layout}": cannot parse {quoted} as "2006"')
+
+
+WALKS: dict[str, Callable[[Any, Any], Any]] = {
+    "string": _string,
+    "int32": _int32,
+    "int64": _int64,
+    "bool": _bool,
+    "double": _double,
+    "bytes": _bytes,
+    "time": _time,
+    "microtime": _micro_time,
+    "quantity": _quantity,
+    "intorstring": _int_or_string,
+    "duration": _duration,
+}
+"""By `ScalarType`."""
