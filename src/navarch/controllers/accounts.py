@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from navarch.client.interface import Resource
 from navarch.client.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS
 from navarch.controllers import objects
-from navarch.controlloop.plan import Caches, Create, Delete, Patch, Plan, Watch
+from navarch.controlloop.plan import Caches, Create, Delete, Plan, Update, Watch
 from navarch.machinery.types import Key, Obj, key_of
 
 DEFAULT_ACCOUNT = "default"
@@ -84,11 +84,9 @@ class RootCaPublisher(_PerNamespace):
             return Plan([Create(CONFIG_MAPS, made, exists_ok=True)], reasons=["it has no copy of the cluster's CA"])
         if current.get("data") == self._data and objects.annotations_of(current).get(DESCRIPTION):
             return Plan(reasons=["its copy of the cluster's CA is right"])
-        patch = {
-            "metadata": {"annotations": annotations},
-            "data": objects.merge_diff(current.get("data") or {}, self._data),
-        }
-        return Plan([Patch(CONFIG_MAPS, key_of(current), patch)], reasons=["its copy of the cluster's CA was changed"])
+        meta = {**current["metadata"], "annotations": {**objects.annotations_of(current), **annotations}}
+        changed = {**current, "metadata": meta, "data": self._data}
+        return Plan([Update(CONFIG_MAPS, changed)], reasons=["its copy of the cluster's CA was changed"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,12 +75,12 @@ class NamespaceController:
         name = namespace["metadata"]["name"]
         remaining = await self._delete_content(name)
         status = status_of(namespace.get("status") or {}, remaining, self._world.now())
-        write = objects.status_patch(NAMESPACES, namespace, status)
+        write = objects.status_update(NAMESPACES, namespace, status)
+        latest = namespace
         if write is not None:
-            await self._client.patch(NAMESPACES, name, write.patch, subresource="status")
+            latest = await self._client.update(NAMESPACES, write.object, subresource="status")
         if not remaining.nothing:
             return RETRY_SECONDS
-        latest = await self._client.get(NAMESPACES, name)
         spec = latest.get("spec") or {}
         left = [finalizer for finalizer in spec.get("finalizers") or () if finalizer != FINALIZER]
         finalized = {**latest, "spec": {**spec, "finalizers": left}}

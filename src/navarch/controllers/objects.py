@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from navarch.client.interface import Resource
-from navarch.controlloop.plan import Patch
+from navarch.controlloop.plan import Patch, Update
 from navarch.machinery.clock import parse_time
 from navarch.machinery.types import Key, Obj, key_of
 
@@ -181,12 +181,11 @@ def merge_diff(old: Obj, new: Obj) -> Obj:
     return patch
 
 
-def status_patch(resource: Resource, obj: Obj, status: Obj) -> Patch | None:
-    """Writes what of the status differs; None where nothing does. Only the object with this uid is changed."""
-    patch = merge_diff(obj.get("status") or {}, status)
-    if not patch:
+def status_update(resource: Resource, obj: Obj, status: Obj) -> Update | None:
+    """Writes the status of the object as it was read; None where it is so already."""
+    if (obj.get("status") or {}) == status:
         return None
-    return Patch(resource, key_of(obj), {"metadata": {"uid": uid_of(obj)}, "status": patch}, "merge", "status")
+    return Update(resource, {**obj, "status": status}, "status")
 
 
 def exact(obj: Obj, change: Obj) -> Obj:

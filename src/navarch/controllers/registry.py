@@ -59,7 +59,7 @@ def all_controllers(config: Config, client_for: Identity, world: World, root_ca:
         Entry(EndpointsController(), "endpoint-controller"),
         Entry(NamespaceController(world, client_for(account_user("namespace-controller"))), "namespace-controller", 10),
         Entry(ServiceAccountController(), "service-account-controller", 1),
-        Entry(LegacyTokenController(), "token-cleaner", 1),
+        Entry(LegacyTokenController(), "legacy-service-account-token-cleaner", 1),
         Entry(NodeLifecycleController(world), "node-controller", 8),
         Entry(TaintEvictionController(), "node-controller", 8),
         Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),

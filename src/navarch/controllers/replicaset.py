@@ -123,7 +123,7 @@ class ReplicaSetController:
                 return self._failure(replica_set, status, len(active) - wanted, str(error), now)
 
             plan.on_error = failed
-        elif (write := objects.status_patch(self._flavour.resource, replica_set, status)) is not None:
+        elif (write := objects.status_update(self._flavour.resource, replica_set, status)) is not None:
             plan.actions.append(write)
         plan.requeue_after = next_check(active, int(replica_set["spec"].get("minReadySeconds", 0)), now)
         return plan
@@ -141,7 +141,7 @@ class ReplicaSetController:
         kept = (replica_set.get("status") or {}).get("conditions")
         if kept and objects.condition_of({"conditions": kept}, "ReplicaFailure") is not None:
             status = {**status, "conditions": kept}
-        write = objects.status_patch(self._flavour.resource, replica_set, status)
+        write = objects.status_update(self._flavour.resource, replica_set, status)
         return Plan([write] if write is not None else [])
 
 

@@ -13,7 +13,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from navarch.client.informer import Informer, revision_of
 from navarch.client.interface import Client, Resource
@@ -45,6 +45,8 @@ class Outcome:
     writes: list[Written] = field(default_factory=list)
     requeue_after: float | None = None
     """What a Call asked for."""
+    rebased: dict[tuple[Resource, Key, str], str] = field(default_factory=dict)
+    """resourceVersion after our write, by object and the one before: a plan may write one object several times."""
 
 
 def is_conflict(error: Exception) -> bool:
@@ -118,15 +120,17 @@ class Executor:
             case Create():
                 return await self._create(action, outcome)
             case Update(resource, obj, subresource):
-                namespace = obj["metadata"].get("namespace", "")
-                written = await self._client.update(resource, obj, namespace, subresource=subresource)
-                self._note(outcome, resource, written)
-                return obj["metadata"]["name"]
+                key = key_of(obj)
+                body = _rebase(outcome, resource, key, obj)
+                written = await self._client.update(resource, body, key.namespace, subresource=subresource)
+                self._note(outcome, resource, written, obj)
+                return key.name
             case Patch(resource, key, patch, kind, subresource):
+                body = _rebase(outcome, resource, key, patch)
                 written = await self._client.patch(
-                    resource, key.name, patch, key.namespace, type=kind, subresource=subresource
+                    resource, key.name, body, key.namespace, type=kind, subresource=subresource
                 )
-                self._note(outcome, resource, written)
+                self._note(outcome, resource, written, patch)
                 return key.name
             case Delete():
                 await self._delete(action)
@@ -169,8 +173,11 @@ class Executor:
             if error.code != 404:
                 raise
 
-    def _note(self, outcome: Outcome, resource: Resource, written: Obj) -> None:
-        outcome.writes.append(Written(resource, key_of(written), revision_of(written)))
+    def _note(self, outcome: Outcome, resource: Resource, written: Obj, sent: Obj | None = None) -> None:
+        key = key_of(written)
+        outcome.writes.append(Written(resource, key, revision_of(written)))
+        if isinstance(sent, dict) and (version := sent.get("metadata", {}).get("resourceVersion")):
+            outcome.rebased[resource, key, version] = written["metadata"]["resourceVersion"]
 
     def settle(self, writes: Iterable[Written], then: Callable[[], None]) -> None:
         """Calls `then` once every cache shows the writes, or after SETTLE_SECONDS (the caches that lag list anew)."""
@@ -210,6 +217,13 @@ class Executor:
             then()
 
         timer = self._world.call_later(SETTLE_SECONDS, late)
+
+
+def _rebase(outcome: Outcome, resource: Resource, key: Key, body: Any) -> Any:
+    """Lets a second write of one plan follow the first: between them only we changed the object."""
+    meta: Obj = (body.get("metadata") or {}) if isinstance(body, dict) else {}
+    newer = outcome.rebased.get((resource, key, meta.get("resourceVersion", "")))
+    return body if newer is None else {**body, "metadata": {**meta, "resourceVersion": newer}}
 
 
 def _kin(action: Action) -> object:

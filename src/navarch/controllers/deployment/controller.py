@@ -10,7 +10,7 @@ from navarch.controllers import objects
 from navarch.controllers.deployment import numbers, revisions
 from navarch.controllers.deployment import status as statuses
 from navarch.controllers.replicaset import POD_OWNER, SET_OWNER, controller_index, pod_owner
-from navarch.controlloop.plan import Caches, Create, Delete, Emit, Patch, Plan, Watch
+from navarch.controlloop.plan import Caches, Create, Delete, Emit, Patch, Plan, Update, Watch
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 
@@ -62,7 +62,7 @@ class _Round:
     """One decision about one Deployment. Each step adds to the plan; `_write_status` comes last."""
 
     def __init__(self, observed: Observed, now: float) -> None:
-        self.deployment = observed.deployment
+        self.deployment: Obj = observed.deployment
         self.observed = observed
         self.now = now
         self.made = Plan()
@@ -150,10 +150,10 @@ class _Round:
 
     def _set_revision(self, revision: str) -> None:
         if revision and objects.annotations_of(self.deployment).get(revisions.REVISION) != revision:
-            patch = {
-                "metadata": {"annotations": {revisions.REVISION: revision}, "uid": objects.uid_of(self.deployment)}
-            }
-            self.made.actions.append(Patch(DEPLOYMENTS, key_of(self.deployment), patch))
+            meta = self.deployment["metadata"]
+            annotations = {**objects.annotations_of(self.deployment), revisions.REVISION: revision}
+            self.deployment = {**self.deployment, "metadata": {**meta, "annotations": annotations}}
+            self.made.actions.append(Update(DEPLOYMENTS, self.deployment))
 
     def _create_new(self) -> Plan:
         """Creates the set for the current template. A name that is taken by another template is a hash collision."""
@@ -191,7 +191,7 @@ class _Round:
             if statuses.deadline_of(self.deployment) is not None:
                 bad = statuses.condition("Progressing", "False", statuses.CREATE_ERROR, message, self.now)
                 status = {**was, "conditions": statuses.with_condition(was.get("conditions") or (), bad)}
-                if (write := objects.status_patch(DEPLOYMENTS, self.deployment, status)) is not None:
+                if (write := objects.status_update(DEPLOYMENTS, self.deployment, status)) is not None:
                     plan.actions.append(write)
             return plan
 
@@ -320,7 +320,7 @@ class _Round:
         return self.made
 
     def _put_status(self, status: Obj) -> None:
-        if (write := objects.status_patch(DEPLOYMENTS, self.deployment, status)) is not None:
+        if (write := objects.status_update(DEPLOYMENTS, self.deployment, status)) is not None:
             self.made.actions.append(write)
 
 

@@ -100,14 +100,14 @@ class NodeLifecycleController:
         silent_for, grace = now - observed.heard_at, STARTUP_SECONDS if never else GRACE_SECONDS
         if silent_for > grace:
             changed = {**status, "conditions": unknown_conditions(node, now)}
-            if (write := objects.status_patch(NODES, node, changed)) is not None:
+            if (write := objects.status_update(NODES, node, changed)) is not None:
                 plan.actions.append(write)
             status = changed
             plan.reasons.append(f"the kubelet has been silent for {silent_for:.0f} s")
         else:
             plan.requeue_after = grace - silent_for + 0.01
-        self._set_labels(node, plan)
         self._set_taints(node, status, observed.any_ready, now, plan)
+        self._set_labels(node, plan)
         ready = objects.condition_of(status, "Ready")
         if ready is not None and ready["status"] != "True":
             plan.actions.extend(_pods_not_ready(observed.pods, now))
