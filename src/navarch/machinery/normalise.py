@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from navarch.machinery import scalars
 from navarch.machinery.errors import StatusError, bad_request
 from navarch.machinery.scalars import Mismatch
-from navarch.machinery.schema import Field, Schema
+from navarch.machinery.schema import Schema
 
 Found: TypeAlias = "list[list[str | int]]"
 """Paths of unknown fields, relative to the node that is being walked."""
@@ -142,9 +143,11 @@ def _zero_of(schema: Schema, pending: dict[Schema, Walk]) -> Callable[[], Any] |
 
 
 def _list_walk(items: Walk, item: Schema, go_type: str, pending: dict[Schema, Walk]) -> Walk:
+    if item.type == "object":
+        return _object_list_walk(items, go_type)
     all_text = item.type == "scalar" and item.scalar == "string"
     only_text = {str}
-    zero = _zero_of(item, pending) if item.type != "object" else dict
+    zero = _zero_of(item, pending)
 
     def walk(value: Any, found: Found) -> Any:
         if type(value) is not list:
@@ -155,11 +158,7 @@ def _list_walk(items: Walk, item: Schema, go_type: str, pending: dict[Schema, Wa
         for index, element in enumerate(value):
             if element is None and zero is not None:
                 element = zero()
-            try:
-                new = items(element, found)
-            except Mismatch as mismatch:
-                mismatch.path.insert(0, index)
-                raise
+            new = items(element, found)
             if new is not value[index]:
                 value[index] = new
             if found:
@@ -171,10 +170,32 @@ def _list_walk(items: Walk, item: Schema, go_type: str, pending: dict[Schema, Wa
     return walk
 
 
+def _object_list_walk(items: Walk, go_type: str) -> Walk:
+    """A list of objects: they are changed in place, so that only a null has to be put back."""
+
+    def walk(value: Any, found: Found) -> Any:
+        if type(value) is not list:
+            raise Mismatch.of(value, go_type)
+        mine: Found | None = None
+        for index, element in enumerate(value):
+            if element is None:
+                value[index] = items({}, found)
+            else:
+                items(element, found)
+            if found:
+                mine = mine or []
+                _take(found, index, mine)
+        if mine is not None:
+            found.extend(mine)
+        return value
+
+    return walk
+
+
 def _map_walk(items: Walk, item: Schema, go_type: str, pending: dict[Schema, Walk]) -> Walk:
     all_text = item.type == "scalar" and item.scalar == "string"
     only_text = {str}
-    zero = _zero_of(item, pending) if item.type != "object" else dict
+    zero = dict if item.type == "object" else _zero_of(item, pending)
 
     def walk(value: Any, found: Found) -> Any:
         if type(value) is not dict:
@@ -206,12 +227,12 @@ def _take(found: Found, step: str | int, mine: Found) -> None:
 
 
 def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
-    """The hot closure. `plain` answers for most fields: a scalar of exactly that type that is not zero stays as it is."""
-    plain: dict[str, type | None] = {}
+    """The hot closure. `plan` says of a field what is usual: a plain scalar's type (not zero: it stays as it is), or the
+    walk of a container (not empty: it stays, changed in place). All else is looked at in full."""
+    plan: dict[str, Any] = {}
     others: dict[str, tuple[Walk, int]] = {}
     always: list[tuple[str, Callable[[], Any]]] = []
-    look_up = plain.get
-    unlisted = object()
+    look_up = plan.get
     struct = schema.name.rpartition(".")[2]
     go_type = _go_type(schema)
     keep_unknown = schema.preserve_unknown
@@ -224,25 +245,30 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
         key = ""
         try:
             for key, value in tree.items():
-                expected = look_up(key, unlisted)
-                if type(value) is expected and value:
+                usual = look_up(key)
+                if type(value) is usual:
+                    if value:
+                        continue
+                elif type(usual) is FunctionType and value:
+                    usual(value, found)
+                    if found:
+                        mine = mine or []
+                        _take(found, key, mine)
                     continue
-                if expected is unlisted:
-                    if not keep_unknown:
-                        drop = [key] if drop is None else [*drop, key]
-                        mine = [[key]] if mine is None else [*mine, [key]]
-                    continue
-                if value is not None:
+                if key not in others:
+                    if keep_unknown:
+                        continue
+                    mine = mine or []
+                    mine.append([key])
+                elif value is not None:
                     run, presence = others[key]
                     new = run(value, found)
-                    if new is not value and new is not None:
-                        tree[key] = new
-                    if found:
-                        mine = [] if mine is None else mine
-                        _take(found, key, mine)
                     if new is not None and (new or presence != _OMIT):
+                        if new is not value:
+                            tree[key] = new
                         continue
-                drop = [key] if drop is None else [*drop, key]
+                drop = drop or []
+                drop.append(key)
         except Mismatch as mismatch:
             mismatch.path.insert(0, key)
             mismatch.struct = mismatch.struct or struct
@@ -259,20 +285,13 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
 
     pending[schema] = walk
     for name, field in schema.fields.items():
-        _add_field(name, field, plain, others, always, pending)
+        node = field.schema
+        run = _walk_of(node, pending)
+        others[name] = (run, _PRESENCE[field.presence])
+        if node.type == "scalar":
+            plan[name] = _PLAIN.get(node.scalar)
+        elif node.type != "any":
+            plan[name] = run
+        if field.presence == "always" and (zero := _zero_of(node, pending)):
+            always.append((name, zero))
     return walk
-
-
-def _add_field(
-    name: str,
-    field: Field,
-    plain: dict[str, type | None],
-    others: dict[str, tuple[Walk, int]],
-    always: list[tuple[str, Callable[[], Any]]],
-    pending: dict[Schema, Walk],
-) -> None:
-    node = field.schema
-    plain[name] = _PLAIN.get(node.scalar) if node.type == "scalar" else None
-    others[name] = (_walk_of(node, pending), _PRESENCE[field.presence])
-    if field.presence == "always" and (zero := _zero_of(node, pending)):
-        always.append((name, zero))
