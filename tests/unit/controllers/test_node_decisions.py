@@ -1,0 +1,136 @@
+"""Node health, taints, evictions, pod ranges and pod clean-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from navarch.client.resources import NODES, PODS
+from navarch.controllers.nodes import eviction, ipam, lifecycle, podgc
+from navarch.controlloop.plan import Delete, Patch, Plan, Update
+from navarch.machinery.clock import RealWorld, rfc3339
+
+NOW = 1_700_000_000.0
+
+
+def node(ready: str = "True", taints: list[Any] | None = None, **spec: Any) -> dict[str, Any]:
+    if taints:
+        spec["taints"] = taints
+    return {
+        "metadata": {"name": "n1", "uid": "n", "resourceVersion": "3", "creationTimestamp": rfc3339(NOW - 1000)},
+        "spec": spec,
+        "status": {"conditions": [{"type": "Ready", "status": ready, "reason": "KubeletReady"}]},
+    }
+
+
+def judge(of: dict[str, Any], silent: float, any_ready: bool = True, pods: Any = ()) -> Plan:
+    observed = lifecycle.Observed(of, NOW - silent, any_ready, pods)
+    return lifecycle.NodeLifecycleController(RealWorld(1)).reconcile(observed, NOW)
+
+
+def taints_in(plan: Plan) -> list[tuple[str, str]]:
+    for action in plan.actions:
+        if isinstance(action, Patch) and action.resource == NODES and "spec" in action.patch:
+            return [(t["key"].split("/")[1], t["effect"]) for t in action.patch["spec"]["taints"] or ()]
+    return []
+
+
+def test_a_healthy_node_costs_nothing_but_a_timer() -> None:
+    plan = judge(node(), silent=10)
+    assert plan.actions == []
+    assert plan.requeue_after == pytest.approx(40, abs=0.1)
+
+
+def test_a_silent_node_turns_unknown_and_unreachable() -> None:
+    plan = judge(node(), silent=51)
+    status = next(a.object["status"] for a in plan.actions if isinstance(a, Update))
+    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == (
+        "Unknown",
+        "NodeStatusUnknown",
+        "Kubelet stopped posting node status.",
+    )
+    assert taints_in(plan) == [("unreachable", "NoExecute"), ("unreachable", "NoSchedule")]
+
+
+def test_nobody_is_evicted_where_every_node_is_lost() -> None:
+    assert taints_in(judge(node("False"), silent=1, any_ready=False)) == [("not-ready", "NoSchedule")]
+
+
+def test_a_node_that_is_well_again_loses_only_our_taints() -> None:
+    ours = {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}
+    theirs = {"key": "dedicated", "effect": "NoSchedule"}
+    assert taints_in(judge(node(taints=[ours, {**theirs, "key": "x/dedicated"}]), silent=1)) == [
+        ("dedicated", "NoSchedule")
+    ]
+
+
+def test_a_cordoned_node_is_tainted() -> None:
+    assert taints_in(judge(node(unschedulable=True), silent=1)) == [("unschedulable", "NoSchedule")]
+
+
+def test_pods_of_a_lost_node_are_not_ready() -> None:
+    pod = {
+        "metadata": {"name": "p", "namespace": "d", "uid": "u"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    patches = [a for a in judge(node("Unknown"), 60, pods=[pod]).actions if isinstance(a, Patch) and a.resource == PODS]
+    assert patches[0].patch["status"]["conditions"][0]["status"] == "False"
+
+
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "timeAdded": rfc3339(NOW - 100)}
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "stays"),
+    [
+        ([], 0.0),
+        ([{"operator": "Exists"}], None),
+        ([{"key": NOT_READY["key"], "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}], 200.0),
+        ([{"key": NOT_READY["key"], "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}], 0.0),
+        ([{"key": "other", "operator": "Exists"}], 0.0),
+        ([{"key": NOT_READY["key"], "value": "x"}], 0.0),
+    ],
+)
+def test_how_long_a_pod_may_stay(tolerations: list[Any], stays: float | None) -> None:
+    pod = {"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": {"tolerations": tolerations}}
+    assert eviction.tolerated_for(pod, [NOT_READY], NOW) == stays
+
+
+def test_an_eviction_marks_then_deletes() -> None:
+    pod = {"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": {}}
+    plan = eviction.TaintEvictionController().reconcile(eviction.Observed(pod, [NOT_READY]), NOW)
+    mark = next(a for a in plan.actions if isinstance(a, Patch))
+    assert mark.patch["status"]["conditions"][0]["reason"] == "DeletionByTaintManager"
+    assert isinstance(plan.actions[-1], Delete)
+
+
+def test_every_node_gets_a_range_of_its_own() -> None:
+    nodes = [
+        {"metadata": {"name": f"n{i}", "uid": str(i)}, "spec": {"podCIDR": "10.244.1.0/24"} if i == 0 else {}}
+        for i in range(4)
+    ]
+    plan = ipam.NodeIpamController("10.244.0.0/22").reconcile(ipam.Observed(nodes), NOW)
+    assert [a.patch["spec"]["podCIDR"] for a in plan.actions if isinstance(a, Patch)] == [
+        "10.244.0.0/24",
+        "10.244.2.0/24",
+        "10.244.3.0/24",
+    ]
+
+
+def test_a_pod_of_a_lost_node_goes_after_quarantine() -> None:
+    pod = {"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": {"nodeName": "x"}, "status": {}}
+    controller = podgc.PodGcController(RealWorld(1), None)  # type: ignore[arg-type]
+    early = controller.reconcile(podgc.Observed(pod, None, NOW - 10), NOW)
+    assert (early.actions, early.requeue_after) == ([], 30)
+    late = controller.reconcile(podgc.Observed(pod, None, NOW - 41), NOW)
+    assert [type(a).__name__ for a in late.actions] == ["Call", "Patch", "Delete"]
+    assert late.actions[-1].grace_period_seconds == 0  # type: ignore[union-attr]
+
+
+def test_a_pod_that_was_never_bound_goes_at_once_when_deleted() -> None:
+    meta = {"name": "p", "namespace": "d", "uid": "u", "deletionTimestamp": rfc3339(NOW)}
+    pod = {"metadata": meta, "spec": {}, "status": {"phase": "Pending"}}
+    plan = podgc.PodGcController(RealWorld(1), None).reconcile(podgc.Observed(pod), NOW)  # type: ignore[arg-type]
+    assert isinstance(plan.actions[-1], Delete)
