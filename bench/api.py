@@ -1,0 +1,224 @@
+"""script/bench api: drives any API server and reports what a request costs it.
+
+The load comes over TLS and HTTP/1.1 with keep-alive, from this process, the same bytes for every server. CPU is that
+of the server's processes (found by the port it listens on; --pid adds others, an etcd say), user and system together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+import psutil
+import uvloop
+
+from bench.http import Connection, Target
+from bench.report import Report, median, percentile, write_json
+
+NAMESPACE = "navarch-bench"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+WATCHERS = 1000
+EVENTS = 50
+
+
+def pod(name: str) -> bytes:
+    """A pod of ordinary size (about 2 KB once defaulted)."""
+    container = {
+        "name": "app",
+        "image": "registry.example/team/app:1.2.3",
+        "args": ["--listen=:8080", "--log-level=info"],
+        "env": [{"name": f"SETTING_{i}", "value": f"value-{i}"} for i in range(8)],
+        "ports": [{"containerPort": 8080, "name": "http"}],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 5},
+    }
+    return orjson.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": "bench", "tier": "web"}, "annotations": {"team": "a"}},
+            "spec": {"containers": [container], "nodeSelector": {"bench": "nowhere"}, "serviceAccountName": "default"},
+        }
+    )
+
+
+class Server:
+    """The measured processes."""
+
+    def __init__(self, port: int, pids: list[int]) -> None:
+        listening = {
+            c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid
+        }
+        self.processes = [psutil.Process(pid) for pid in {*listening, *pids}]
+
+    def cpu(self) -> float:
+        return sum(t.user + t.system for t in (p.cpu_times() for p in self.processes))
+
+    def memory_mb(self) -> float:
+        return sum(p.memory_info().rss for p in self.processes) / 1e6
+
+
+class Bench:
+    def __init__(self, target: Target, server: Server, scale: float) -> None:
+        self.target, self.server, self.scale = target, server, scale
+        self.report = Report(
+            "API server, per request", ["request", "clients", "requests/s", "CPU us", "p50 ms", "p99 ms"]
+        )
+
+    def count(self, full: int) -> int:
+        return max(int(full * self.scale), 10)
+
+    async def measure(
+        self, what: str, clients: int, count: int, one: Callable[[Connection, int], Awaitable[tuple[int, bytes]]]
+    ) -> None:
+        """`count` requests from `clients` connections; each connection has one under way."""
+        connections = await asyncio.gather(*(Connection.open(self.target) for _ in range(clients)))
+        numbers = iter(range(count))
+        times: list[float] = []
+
+        async def work(connection: Connection) -> None:
+            for number in numbers:
+                started = time.perf_counter()
+                status, body = await one(connection, number)
+                times.append(time.perf_counter() - started)
+                if status >= 300:
+                    raise RuntimeError(f"{what}: HTTP {status}: {body[:300]!r}")
+
+        cpu, started = self.server.cpu(), time.perf_counter()
+        await asyncio.gather(*(work(c) for c in connections))
+        elapsed, used = time.perf_counter() - started, self.server.cpu() - cpu
+        for connection in connections:
+            connection.close()
+        p50, p99 = median(times) * 1000, percentile(times, 0.99) * 1000
+        self.report.add(what, clients, count / elapsed, used / count * 1e6, round(p50, 2), round(p99, 2))
+
+    async def run(self) -> None:
+        control = await Connection.open(self.target)
+        await self._fresh_namespace(control)
+        self.report.facts["memory_mb_before"] = round(self.server.memory_mb(), 1)
+        self.report.begin()
+        await self._writes_and_reads()
+        await self._watches()
+        self.report.facts["memory_mb_after"] = round(self.server.memory_mb(), 1)
+        await control.ask(self.target, "DELETE", f"{PODS}?gracePeriodSeconds=0")
+        await control.ask(self.target, "DELETE", f"/api/v1/namespaces/{NAMESPACE}")
+        before, after = self.report.facts["memory_mb_before"], self.report.facts["memory_mb_after"]
+        print(f"\n  memory: {before} MB before, {after} MB after")
+
+    async def _fresh_namespace(self, control: Connection) -> None:
+        body = orjson.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        await control.ask(self.target, "POST", "/api/v1/namespaces", body)
+        account = orjson.dumps({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
+        await control.ask(self.target, "POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account)
+        await control.ask(self.target, "DELETE", f"{PODS}?gracePeriodSeconds=0")
+
+    async def _writes_and_reads(self) -> None:
+        target = self.target
+        few, many = self.count(500), self.count(4500)
+        await self.measure("create", 1, few, lambda c, i: c.ask(target, "POST", PODS, pod(f"one-{i}")))
+        await self.measure("get", 1, self.count(2000), lambda c, i: c.ask(target, "GET", f"{PODS}/one-{i % few}"))
+        await self.measure("get", 32, self.count(10000), lambda c, i: c.ask(target, "GET", f"{PODS}/one-{i % few}"))
+        await self.measure(f"list {few}", 1, self.count(100), lambda c, i: c.ask(target, "GET", PODS))
+        await self.measure(f"list {few}", 8, self.count(200), lambda c, i: c.ask(target, "GET", PODS))
+        await self.measure("create", 32, many, lambda c, i: c.ask(target, "POST", PODS, pod(f"many-{i}")))
+        await self.measure(f"list {few + many}", 1, self.count(20), lambda c, i: c.ask(target, "GET", PODS))
+        await self.measure("update", 32, self.count(2000), self._update)
+        kinds = {"json": "json-patch", "merge": "merge-patch", "strategic": "strategic-merge-patch"}
+        for name, media in kinds.items():
+            await self.measure(f"patch, {name}", 32, self.count(2000), self._patch(name, f"application/{media}+json"))
+        await self.measure("apply", 32, self.count(2000), self._apply)
+
+    async def _update(self, connection: Connection, number: int) -> tuple[int, bytes]:
+        """A read and a write; only the write has the other verbs to be compared with."""
+        path = f"{PODS}/many-{number}"
+        _, body = await connection.ask(self.target, "GET", path)
+        changed = orjson.loads(body)
+        changed["metadata"]["labels"]["round"] = str(number)
+        return await connection.ask(self.target, "PUT", path, orjson.dumps(changed))
+
+    def _patch(self, kind: str, media: str) -> Callable[[Connection, int], Awaitable[tuple[int, bytes]]]:
+        async def one(connection: Connection, number: int) -> tuple[int, bytes]:
+            body: object = {"metadata": {"labels": {"patched": f"{kind}-{number}"}}}
+            if kind == "json":
+                body = [{"op": "add", "path": "/metadata/labels/patched", "value": f"json-{number}"}]
+            return await connection.ask(self.target, "PATCH", f"{PODS}/many-{number}", orjson.dumps(body), media)
+
+        return one
+
+    async def _apply(self, connection: Connection, number: int) -> tuple[int, bytes]:
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"many-{number}", "labels": {"applied": str(number)}},
+        }
+        path = f"{PODS}/many-{number}?fieldManager=bench&force=true"
+        return await connection.ask(self.target, "PATCH", path, orjson.dumps(body), "application/apply-patch+yaml")
+
+    async def _watches(self) -> None:
+        """Many watchers of one resource; the cost of a delivery is the server's CPU over events times watchers."""
+        target = self.target
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+        watchers = self.count(WATCHERS)
+        received = 0
+        arrived = asyncio.Event()
+        wanted = 0
+
+        def chunk(data: bytes) -> None:
+            nonlocal received
+            received += data.count(b'{"type":')
+            if received >= wanted:
+                arrived.set()
+
+        control = await Connection.open(target)
+        connections: list[Connection] = []
+        cpu = self.server.cpu()
+        for start in range(0, watchers, 50):
+            opened = await asyncio.gather(*(Connection.open(target) for _ in range(min(50, watchers - start))))
+            for connection in opened:
+                connection.on_chunk = chunk
+                connection.send(target, "GET", f"{path}?watch=true&resourceVersion=0")
+            connections += opened
+        await asyncio.sleep(2)
+        opening = (self.server.cpu() - cpu) / watchers * 1e6
+        received = 0
+        lags: list[float] = []
+        cpu = self.server.cpu()
+        for number in range(EVENTS):
+            wanted += watchers
+            arrived.clear()
+            body = orjson.dumps({"metadata": {"name": f"event-{number}"}, "data": {"key": "x" * 500}})
+            started = time.perf_counter()
+            await control.ask(target, "POST", path, body)
+            await asyncio.wait_for(arrived.wait(), 60)
+            lags.append(time.perf_counter() - started)
+        used = self.server.cpu() - cpu
+        for connection in connections:
+            connection.close()
+        self.report.add("watch, open", watchers, "", opening, "", "")
+        per = used / (EVENTS * watchers) * 1e6
+        rate = EVENTS * watchers / sum(lags)
+        self.report.add("watch, delivery", watchers, rate, per, median(lags) * 1000, percentile(lags, 0.99) * 1000)
+        await control.ask(target, "DELETE", path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="script/bench api", description=__doc__)
+    default = os.environ.get("KUBECONFIG", str(Path.home() / ".kube/config"))
+    parser.add_argument("--kubeconfig", type=Path, default=Path(default), help="which API server (its current context)")
+    parser.add_argument("--pid", type=int, action="append", default=[], help="a further process to count, as etcd")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of requests")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    target = Target(options.kubeconfig)
+    bench = Bench(target, Server(target.port, options.pid), options.scale)
+    uvloop.run(bench.run())
+    write_json(options.json, [bench.report])
+
+
+if __name__ == "__main__":
+    main()
