@@ -12,16 +12,16 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from navarch.client.interface import Client, Resource, WatchEvent
 from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 
-Handler = Callable[[Obj | None, Obj | None], None]
+Handler: TypeAlias = "Callable[[Obj | None, Obj | None], None]"
 """(old, new): old is None for an addition, new for a removal."""
-IndexFunction = Callable[[Obj], Iterable[str]]
+IndexFunction: TypeAlias = "Callable[[Obj], Iterable[str]]"
 
 BACKOFF_FIRST = 0.2
 BACKOFF_LAST = 30.0

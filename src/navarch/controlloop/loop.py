@@ -164,7 +164,8 @@ class ControllerLoop(Generic[T]):
             self.queue.add_after(key, max(plan.requeue_after, 0.001))
 
     def _failed(self, key: Key, error: Exception) -> None:
-        if is_conflict(error):
+        if is_conflict(error) or _is_gone(error):
+            # Whatever was written about changed or went away meanwhile: the caches will tell, and it is decided anew.
             self.metrics.conflicts += 1
         else:
             self.metrics.errors += 1
@@ -178,6 +179,10 @@ class ControllerLoop(Generic[T]):
         self._why.move_to_end(key)
         if len(self._why) > REASONS_KEPT:
             self._why.popitem(last=False)
+
+
+def _is_gone(error: Exception) -> bool:
+    return isinstance(error, StatusError) and error.code == 404
 
 
 def _is_answer(error: Exception) -> bool:
