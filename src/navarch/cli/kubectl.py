@@ -15,7 +15,10 @@ from navarch.cluster import pki
 from navarch.cluster.files import write_atomically
 
 
-@click.command("kubectl", context_settings={"ignore_unknown_options": True, "help_option_names": [], "allow_interspersed_args": False})
+@click.command(
+    "kubectl",
+    context_settings={"ignore_unknown_options": True, "help_option_names": [], "allow_interspersed_args": False},
+)
 @cluster_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(name: str, state_root: Path, run_root: Path, arguments: tuple[str, ...]) -> None:

@@ -15,7 +15,14 @@ from navarch.cluster.lifecycle import up as bring_up
 @click.command("up")
 @cluster_options
 @click.option("--api-port", type=int, default=0, help="Port of the API server. [default: 6443, or the next free]")
-def command(name: str, state_root: Path, run_root: Path, api_port: int) -> None:
+@click.option(
+    "--resolv-conf",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=state.RESOLV_CONF,
+    show_default=True,
+    help="Whose name servers answer for names outside the cluster.",
+)
+def command(name: str, state_root: Path, run_root: Path, api_port: int, resolv_conf: Path) -> None:
     """Bring up a cluster on this machine.
 
     The control plane runs in one process and the node in another; containers run under containerd with crun. A cluster
@@ -24,7 +31,9 @@ def command(name: str, state_root: Path, run_root: Path, api_port: int) -> None:
     try:
         platform.check()
         with state.locked(state_root):
-            config = state.load(name, state_root, run_root) or state.create(name, state_root, run_root, api_port)
+            config = state.load(name, state_root, run_root)
+            if config is None:
+                config = state.create(name, state_root, run_root, api_port=api_port, resolv_conf=resolv_conf)
             click.echo(f"Cluster {name}: pods {config.pod_cidr}, services {config.service_cidr}")
             bring_up(config, Progress(click.echo))
     except (platform.MissingError, state.ClusterError) as error:

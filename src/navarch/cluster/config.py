@@ -21,6 +21,8 @@ class ClusterConfig:
     state_root: Path = STATE_ROOT
     run_root: Path = RUN_ROOT
     api_port: int = 6443
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    """The name servers that everything outside the cluster is asked of."""
 
     @property
     def kubelet_port(self) -> int:

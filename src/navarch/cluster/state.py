@@ -18,6 +18,7 @@ from navarch.cluster.config import DEFAULT_NAME, RUN_ROOT, STATE_ROOT, ClusterCo
 from navarch.cluster.files import write_atomically
 
 MAX_CLUSTERS = 20
+RESOLV_CONF = Path("/etc/resolv.conf")
 FIRST_API_PORT = 6443
 
 
@@ -41,7 +42,8 @@ def load(name: str = DEFAULT_NAME, state_root: Path = STATE_ROOT, run_root: Path
         kept = orjson.loads((config.state / "cluster.json").read_bytes())
     except FileNotFoundError:
         return None
-    return replace(config, index=kept["index"], api_port=kept["apiPort"])
+    resolv_conf = Path(kept["resolvConf"])
+    return replace(config, index=kept["index"], api_port=kept["apiPort"], resolv_conf=resolv_conf)
 
 
 def all_clusters(state_root: Path = STATE_ROOT, run_root: Path = RUN_ROOT) -> list[ClusterConfig]:
@@ -49,7 +51,14 @@ def all_clusters(state_root: Path = STATE_ROOT, run_root: Path = RUN_ROOT) -> li
     return [config for config in found if config]
 
 
-def create(name: str, state_root: Path = STATE_ROOT, run_root: Path = RUN_ROOT, api_port: int = 0) -> ClusterConfig:
+def create(
+    name: str,
+    state_root: Path = STATE_ROOT,
+    run_root: Path = RUN_ROOT,
+    *,
+    api_port: int = 0,
+    resolv_conf: Path = RESOLV_CONF,
+) -> ClusterConfig:
     """A new cluster's configuration, saved: address ranges and ports that nothing else here uses."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?", name):
         raise ClusterError(f"{name!r} is no name for a cluster: up to 20 of a-z, 0-9 and '-', not at the ends")
@@ -62,10 +71,10 @@ def create(name: str, state_root: Path = STATE_ROOT, run_root: Path = RUN_ROOT, 
             break
     else:
         raise ClusterError(f"no free address range: {MAX_CLUSTERS} were tried; remove a cluster with `navarch down`")
-    config = replace(config, api_port=api_port or _free_port(FIRST_API_PORT + index))
-    write_atomically(
-        config.state / "cluster.json", orjson.dumps({"index": config.index, "apiPort": config.api_port}), 0o644
-    )
+    api_port = api_port or _free_port(FIRST_API_PORT + index)
+    config = replace(config, api_port=api_port, resolv_conf=resolv_conf.absolute())
+    kept = {"index": config.index, "apiPort": config.api_port, "resolvConf": str(config.resolv_conf)}
+    write_atomically(config.state / "cluster.json", orjson.dumps(kept), 0o644)
     return config
 
 
