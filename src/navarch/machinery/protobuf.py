@@ -189,7 +189,11 @@ def _reader_of(tables: Tables, message: str, special: Special | None) -> Read:
             tag = data[at]
             at += 1
             if tag > 127:
-                tag, at = _varint(data, at - 1)
+                if data[at] < 128:
+                    tag = tag & 127 | data[at] << 7
+                    at += 1
+                else:
+                    tag, at = _varint(data, at - 1)
             found = look_up(tag)
             wire = tag & 7
             if found is None:
@@ -203,7 +207,11 @@ def _reader_of(tables: Tables, message: str, special: Special | None) -> Read:
                 length = data[at]
                 at += 1
                 if length > 127:
-                    length, at = _varint(data, at - 1)
+                    if data[at] < 128:
+                        length = length & 127 | data[at] << 7
+                        at += 1
+                    else:
+                        length, at = _varint(data, at - 1)
                 stop = at + length
                 if stop > end:
                     raise ValueError("unexpected EOF")
@@ -223,7 +231,10 @@ def _reader_of(tables: Tables, message: str, special: Special | None) -> Read:
                     continue
                 at = stop
             elif wire == 0:
-                value, at = _varint(data, at)
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = _varint(data, at - 1)
                 if kind == _BOOL:
                     value = value != 0
                 elif kind == _INT and value >= _SIGN:
