@@ -102,7 +102,7 @@ class Informer:
         self._indexers[name] = function
         self._indexes[name] = {}
         for obj in self.list():
-            self._index_one(name, function, None, obj)
+            self._index_one(self._indexes[name], function, key_of(obj), None, obj)
 
     def add_handler(self, handler: Handler) -> Callable[[], None]:
         """Calls `handler` for everything cached now, then for each change. Returns how to unsubscribe."""
@@ -227,12 +227,13 @@ class Informer:
         self.relists += 1
         listed = {key_of(item) for item in items}
         for old in self.list():
-            if key_of(old) not in listed:
-                self._change(old, None)
+            if (key := key_of(old)) not in listed:
+                self._change(key, old, None)
         for item in items:
-            old = self.get(*key_of(item))
+            key = key_of(item)
+            old = self.get(*key)
             if old is None or revision_of(old) != revision_of(item):
-                self._change(old, item)
+                self._change(key, old, item)
         self._version = result.resource_version
         self._saw(int(result.resource_version or 0))
         if not self.synced.done():
@@ -249,14 +250,13 @@ class Informer:
             old = self.get(*key)
             if event.type == "DELETED":
                 if old is not None:
-                    self._change(old, None)
+                    self._change(key, old, None)
             else:
-                self._change(old, obj)
+                self._change(key, old, obj)
         self._version = str(newest)
         self._saw(newest)
 
-    def _change(self, old: Obj | None, new: Obj | None) -> None:
-        key = key_of(new if new is not None else old)  # type: ignore[arg-type]
+    def _change(self, key: Key, old: Obj | None, new: Obj | None) -> None:
         space = self._spaces.setdefault(key.namespace, {})
         if new is None:
             space.pop(key.name, None)
@@ -265,7 +265,7 @@ class Informer:
         else:
             space[key.name] = new
         for name, function in self._indexers.items():
-            self._index_one(name, function, old, new)
+            self._index_one(self._indexes[name], function, key, old, new)
         for handler in self._handlers:
             try:
                 handler(old, new)
@@ -274,19 +274,20 @@ class Informer:
         if key in self._gone_waiters:
             self._tell_gone(key)
 
-    def _index_one(self, name: str, function: IndexFunction, old: Obj | None, new: Obj | None) -> None:
-        index = self._indexes[name]
+    @staticmethod
+    def _index_one(
+        index: dict[str, dict[Key, Obj]], function: IndexFunction, key: Key, old: Obj | None, new: Obj | None
+    ) -> None:
+        after = tuple(function(new)) if new is not None else ()
         if old is not None:
-            key = key_of(old)
             for value in function(old):
-                bucket = index.get(value)
+                bucket = None if value in after else index.get(value)
                 if bucket is not None:
                     bucket.pop(key, None)
                     if not bucket:
                         del index[value]
         if new is not None:
-            key = key_of(new)
-            for value in function(new):
+            for value in after:
                 index.setdefault(value, {})[key] = new
 
     def _tell_gone(self, key: Key) -> None:

@@ -114,8 +114,7 @@ class ReplicaSetController:
         else:
             plan.reasons.append("being deleted: its pods are left to the garbage collector")
         wanted = int(replica_set["spec"].get("replicas", 1))
-        terminating = [pod for pod in owned(observed) if objects.is_deleting(pod) and not objects.is_terminal(pod)]
-        status = status_of(replica_set, active, len(terminating), now)
+        status = status_of(replica_set, active, len(terminating(observed)), now)
         managed = any(isinstance(action, Create | Delete) for action in plan.actions)
         if managed:
             # The caches will show these pods before the next round, which then writes the status once.
@@ -152,13 +151,16 @@ def _may_be_wanted(old: Obj | None, new: Obj) -> bool:
     return old is None or objects.labels_of(old) != objects.labels_of(new) or objects.controller_of(old) is not None
 
 
-def owned(observed: Observed) -> list[Obj]:
-    uid = objects.uid_of(observed.set)
-    selector = selector_of(observed.set)
+def terminating(observed: Observed) -> list[Obj]:
+    """The set's pods that are being deleted and have not ended."""
+    uid, selector = objects.uid_of(observed.set), selector_of(observed.set)
     return [
         pod
         for pod in observed.pods
-        if objects.controller_uid(pod) == uid and objects.selects(selector, objects.labels_of(pod))
+        if objects.is_deleting(pod)
+        and not objects.is_terminal(pod)
+        and objects.controller_uid(pod) == uid
+        and objects.selects(selector, objects.labels_of(pod))
     ]
 
 

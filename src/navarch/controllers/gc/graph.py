@@ -7,7 +7,7 @@ upstream's pkg/controller/garbagecollector/graph_builder.go.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from navarch.client.interface import Resource
@@ -48,8 +48,11 @@ class Dependent(NamedTuple):
 
 def owners_of(obj: Obj | None) -> dict[str, Obj]:
     """Owner references by uid."""
-    references: Iterable[Obj] = (obj["metadata"].get("ownerReferences") or ()) if obj is not None else ()
-    return {reference["uid"]: reference for reference in references}
+    return {reference["uid"]: reference for reference in _references(obj)} if obj is not None else {}
+
+
+def _references(obj: Obj) -> Sequence[Obj]:
+    return obj["metadata"].get("ownerReferences") or ()
 
 
 def has_finalizer(obj: Obj, finalizer: str) -> bool:
@@ -87,6 +90,8 @@ class Graph:
             return self.step(resource, old, None) + self.step(resource, None, new)
         if new is None:
             return self._removed(Item.of(resource, old), old) if old is not None else []
+        if old is not None and not objects.is_deleting(new) and _references(old) == _references(new):
+            return []
         item = Item.of(resource, new)
         self.known.add(item.uid)
         work = self._owners_changed(item, owners_of(old), owners_of(new))
