@@ -1,0 +1,27 @@
+"""The plugins of a standard server, in upstream's order (kube-apiserver's recommended plugin order)."""
+
+from __future__ import annotations
+
+from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.interface import Plugin
+from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
+from navarch.apiserver.admission.noderestriction import NodeRestriction
+from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
+from navarch.apiserver.admission.serviceaccount import ServiceAccount
+from navarch.apiserver.admission.storage import DefaultStorageClass, StorageObjectInUseProtection
+from navarch.apiserver.watchcache import CacheSet
+from navarch.machinery.clock import World
+
+
+def standard_plugins(caches: CacheSet, world: World) -> list[Plugin]:
+    plugins: list[BasePlugin] = [
+        NamespaceLifecycle(caches),
+        ServiceAccount(caches, world),
+        NodeRestriction(caches),
+        TaintNodesByCondition(),
+        Priority(caches),
+        DefaultTolerationSeconds(),
+        StorageObjectInUseProtection(),
+        DefaultStorageClass(caches),
+    ]
+    return list(plugins)

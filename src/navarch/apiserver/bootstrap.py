@@ -1,0 +1,97 @@
+"""The objects that every cluster has from its first moment, made and kept by the server itself."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from navarch.apiserver.admission.pods import SYSTEM_CLASSES
+from navarch.client.interface import Resource
+from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICES
+from navarch.machinery.errors import StatusError
+from navarch.machinery.types import GroupResource, Obj
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import ApiServer
+
+SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
+CLASS_DESCRIPTIONS = {
+    "system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another "
+    "node if necessary.",
+    "system-node-critical": "Used for system critical pods that must not be moved from their current node.",
+}
+
+
+async def ensure(server: ApiServer) -> None:
+    """Creates what is missing. Safe to run again, and beside another server."""
+    for name in SYSTEM_NAMESPACES:
+        await _create(server, NAMESPACES, {"metadata": {"name": name}})
+    for name, value in SYSTEM_CLASSES.items():
+        await _create(
+            server,
+            PRIORITY_CLASSES,
+            {"metadata": {"name": name}, "value": value, "description": CLASS_DESCRIPTIONS[name]},
+        )
+    await _kubernetes_service(server)
+
+
+async def _create(server: ApiServer, resource: Resource, obj: Obj, namespace: str = "") -> None:
+    registry = server.registries.get(GroupResource(resource.group, resource.plural))
+    if registry is None or registry.cache.get(namespace, obj["metadata"]["name"]) is not None:
+        return
+    try:
+        await server.system.create(resource, obj, namespace)
+    except StatusError as err:
+        if err.reason != "AlreadyExists":
+            raise
+
+
+async def _kubernetes_service(server: ApiServer) -> None:
+    """The service `kubernetes`, which leads pods to this server."""
+    config = server.config
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    service: Obj = {
+        "metadata": {"name": "kubernetes", "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": str(ipaddress.ip_network(config.service_cidr)[1]),
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.advertise_port}],
+            "sessionAffinity": "None",
+        },
+    }
+    await _create(server, SERVICES, service, "default")
+    port = {"name": "https", "port": config.advertise_port, "protocol": "TCP"}
+    await _keep(
+        server,
+        ENDPOINTS,
+        {
+            "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": [{"ip": config.advertise_address}], "ports": [port]}],
+        },
+        "subsets",
+    )
+    await _keep(
+        server,
+        ENDPOINT_SLICES,
+        {
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [config.advertise_address], "conditions": {"ready": True}}],
+            "ports": [port],
+        },
+        "endpoints",
+        "ports",
+    )
+
+
+async def _keep(server: ApiServer, resource: Resource, obj: Obj, *fields: str) -> None:
+    """Creates the object in `default`, or puts its fields right where the server's address has changed."""
+    registry = server.registries.get(GroupResource(resource.group, resource.plural))
+    if registry is None:
+        return
+    entry = registry.cache.get("default", obj["metadata"]["name"])
+    if entry is None:
+        await _create(server, resource, obj, "default")
+    elif any(entry.obj.get(field) != obj[field] for field in fields):
+        wanted = {**entry.obj, **{field: obj[field] for field in fields}}
+        await server.system.update(resource, wanted, "default")

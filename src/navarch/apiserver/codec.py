@@ -1,0 +1,79 @@
+"""Between what a client sends or reads, in some version, and the hub version that registries work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from navarch.api.kind import Kind, Version
+from navarch.api.schemas import schema
+from navarch.machinery import errors
+from navarch.machinery.decode import normalise, strict_error, strict_errors
+from navarch.machinery.types import Obj
+
+IGNORE, WARN, STRICT = "Ignore", "Warn", "Strict"
+
+
+def decode_object(
+    kind: Kind, version: Version, tree: Any, validation: str, warnings: list[str], duplicates: Sequence[str] = ()
+) -> Obj:
+    """An object of the hub version, defaulted, of a tree that a client sent in `version`; the tree is used up.
+
+    `validation` is the fieldValidation directive: unknown and duplicate fields are ignored, become `warnings`, or are
+    refused. Raises StatusError 400."""
+    check_type(kind, version, tree)
+    shape = schema(version.definition)
+    if validation == IGNORE:
+        obj = normalise(shape, tree)
+    else:
+        unknown: list[str] = []
+        obj = normalise(shape, tree, unknown)
+        if unknown or duplicates:
+            messages = strict_errors(unknown, list(duplicates))
+            if validation == STRICT:
+                raise strict_error(shape, tree, messages)
+            warnings.extend(messages)
+    return to_hub(kind, version, obj)
+
+
+def to_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
+    """Defaults and converts; changes and returns `obj`."""
+    if not isinstance(obj.get("metadata"), dict):
+        obj["metadata"] = {}
+    if version.defaults is not None:
+        version.defaults(obj)
+    if version.decode is not None:
+        obj = version.decode(obj)
+    obj["apiVersion"] = str(kind.hub.gv)
+    obj["kind"] = kind.kind
+    if version.defaults is None:
+        kind.defaults(obj)
+    return obj
+
+
+def from_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
+    """The object as `version` shows it; shares its parts with `obj`, which is not changed."""
+    if version is kind.hub:
+        return obj
+    shown = version.encode(obj) if version.encode is not None else obj
+    return {**shown, "apiVersion": str(version.gv), "kind": kind.kind}
+
+
+def check_type(kind: Kind, version: Version, tree: Any) -> None:
+    """The body's own apiVersion and kind must be what its path says (or absent)."""
+    if not isinstance(tree, dict):
+        raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
+            "json parse error: json: cannot unmarshal into an object"
+        )
+    found_version, found = tree.get("apiVersion") or "", tree.get("kind") or ""
+    wanted = str(version.gv)
+    if found and found != kind.kind:
+        raise errors.bad_request(
+            f'{found} in version "{found_version or wanted}" cannot be handled as a {kind.kind}: '
+            f"converting ({found_version or wanted}.{found}) to ({wanted}.{kind.kind}): unknown conversion"
+        )
+    if found_version and found_version != wanted:
+        raise errors.bad_request(
+            f"the API version in the data ({found_version}) does not match the expected API version ({wanted})"
+        )

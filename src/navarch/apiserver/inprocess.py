@@ -1,0 +1,269 @@
+"""The Client of everything that runs in the API server's own process: the registries, called directly.
+
+No HTTP and no encoding, but the same authorization, admission and validation. What it returns is shared with the
+caches: immutable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+import orjson
+
+from navarch.apiserver.auth.interface import Attributes
+from navarch.apiserver.patching import Patch
+from navarch.apiserver.registry.call import Call, DeleteOptions
+from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.listing import ListOptions, list_objects, open_watch
+from navarch.apiserver.request import Request, Response, User
+from navarch.apiserver.watchcache import Entry
+from navarch.client.interface import ListResult, PatchType, Resource, WatchEvent
+from navarch.machinery import errors, trees
+from navarch.machinery.errors import StatusError
+from navarch.machinery.types import GroupResource, Obj
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import ApiServer
+
+PENDING_LIMIT = 50_000
+"""Events that may wait for a reader before its watch is ended."""
+
+
+class _ObjectEncoder:
+    """Watch events as shared trees of the hub version."""
+
+    name = "objects"
+
+    def event(self, type: str, entry: Entry, revision: int) -> WatchEvent:
+        return WatchEvent(type, entry.obj_at(revision))
+
+    def bookmark(self, revision: int, initial_events_end: bool) -> WatchEvent:
+        metadata: Obj = {"resourceVersion": str(revision)}
+        if initial_events_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        return WatchEvent("BOOKMARK", {"metadata": metadata})
+
+
+OBJECTS = _ObjectEncoder()
+
+
+class _Connection:
+    peer_certificate: bytes | None = None
+    peer_address: tuple[str, int] = ("127.0.0.1", 0)
+
+    def __init__(self) -> None:
+        self.cache: dict[str, Any] = {}
+
+
+class InProcessClient:
+    """A Client that acts as `user`. Resources must be named at their hub version."""
+
+    def __init__(self, server: ApiServer, user: User) -> None:
+        self._server = server
+        self._user = user
+        self._manager = user.name.rpartition(":")[2]
+
+    # -- reads
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
+        registry = self._registry("get", resource, namespace, name, subresource)
+        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            return await virtual.get(self._call(registry, namespace, name, subresource))
+        return registry.get(namespace, name).obj
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> ListResult:
+        registry = self._registry("list", resource, namespace)
+        options = ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+            limit=limit,
+            continue_token=continue_token,
+        )
+        found = list_objects(registry, namespace, options, await self._server.current())
+        page = await found if isinstance(found, Awaitable) else found
+        items = [entry.obj for entry in page.entries]
+        return ListResult(str(page.revision), items, page.continue_token, page.remaining or 0)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        timeout_seconds: int = 0,
+    ) -> AsyncIterator[Sequence[WatchEvent]]:
+        registry = self._registry("watch", resource, namespace)
+        options = ListOptions(
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+            bookmarks=True,
+        )
+        pending: list[WatchEvent] = []
+        arrived = asyncio.Event()
+        ended = False
+
+        def sink(events: Sequence[WatchEvent]) -> None:
+            pending.extend(events)
+            arrived.set()
+
+        def close() -> None:
+            nonlocal ended
+            ended = True
+            arrived.set()
+
+        watcher = open_watch(registry, namespace, options, await self._server.current(), OBJECTS, sink, close)
+        timer = self._server.world.call_later(timeout_seconds, close) if timeout_seconds else None
+        try:
+            while True:
+                await arrived.wait()
+                arrived.clear()
+                if pending:
+                    if len(pending) > PENDING_LIMIT:
+                        raise errors.expired("the watch fell behind")
+                    batch, pending = pending, []
+                    yield batch
+                elif ended:
+                    return
+        finally:
+            watcher.cancel()
+            if timer is not None:
+                timer.cancel()
+
+    # -- writes
+
+    async def create(
+        self, resource: Resource, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = ""
+    ) -> Obj:
+        registry = self._registry("create", resource, namespace, name, subresource)
+        call = self._call(registry, namespace, name, subresource)
+        if subresource:
+            virtual = self._server.virtual(registry.resource, subresource)
+            if virtual is None:
+                raise errors.path_not_found()
+            return await virtual.create(call, trees.copy(obj))
+        return (await self._server.operations.create(registry, call, trees.copy(obj), "Ignore")).obj
+
+    async def update(self, resource: Resource, obj: Obj, namespace: str = "", *, subresource: str = "") -> Obj:
+        name = obj["metadata"]["name"]
+        registry = self._registry("update", resource, namespace, name, subresource)
+        call = self._call(registry, namespace, name, subresource)
+        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            return await virtual.update(call, lambda _: trees.copy(obj))
+        entry, _ = await self._server.operations.update(registry, call, lambda: trees.copy(obj), "Ignore")
+        return entry.obj
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Any,
+        namespace: str = "",
+        *,
+        type: PatchType = "merge",
+        subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
+    ) -> Obj:
+        registry = self._registry("patch", resource, namespace, name, subresource)
+        call = self._call(registry, namespace, name, subresource, field_manager)
+        change = Patch(type, patch, force)
+        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            return await virtual.update(call, change.applied_to_virtual)
+        entry, _ = await self._server.operations.patch(registry, call, change, "Ignore")
+        return entry.obj
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_period_seconds: int | None = None,
+        propagation: Literal["", "Background", "Foreground", "Orphan"] = "",
+    ) -> Obj:
+        registry = self._registry("delete", resource, namespace, name)
+        options = DeleteOptions(
+            grace_period_seconds=grace_period_seconds,
+            uid=uid or None,
+            resource_version=resource_version or None,
+            propagation=propagation,
+        )
+        entry, _ = await self._server.operations.delete(registry, self._call(registry, namespace, name), options)
+        return entry.obj
+
+    async def delete_collection(
+        self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> None:
+        registry = self._registry("deletecollection", resource, namespace)
+        selection = ListOptions(label_selector=label_selector, field_selector=field_selector)
+        call = self._call(registry, namespace, "")
+        await self._server.operations.delete_collection(registry, call, DeleteOptions(), selection)
+
+    async def raw(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        headers = {"content-type": "application/json", "accept": "application/json", "user-agent": self._manager}
+        encoded = orjson.dumps(body) if body is not None else b""
+        request = Request(method, path, urlencode(query or {}), headers, encoded, _Connection())
+        request.user = self._user
+        answer = self._server.handle_as(request)
+        response: Response = await answer if isinstance(answer, Awaitable) else answer
+        content = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        if response.content_type.startswith("application/json"):
+            tree = orjson.loads(content)
+            if response.status >= 400:
+                raise StatusError.from_status(tree)
+            return tree
+        if response.status >= 400:
+            raise StatusError(response.status, "", content.decode())
+        return content.decode()
+
+    # -- helpers
+
+    def _registry(
+        self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = ""
+    ) -> Registry:
+        registry = self._server.registries.get(GroupResource(resource.group, resource.plural))
+        if registry is None:
+            raise errors.path_not_found()
+        self._server.authorize(
+            Attributes(
+                self._user,
+                verb,
+                True,
+                group=resource.group,
+                version=resource.version,
+                resource=resource.plural,
+                subresource=subresource,
+                namespace=namespace,
+                name=name,
+            )
+        )
+        return registry
+
+    def _call(self, registry: Registry, namespace: str, name: str, subresource: str = "", manager: str = "") -> Call:
+        return Call(
+            user=self._user,
+            version=registry.kind.hub,
+            namespace=namespace,
+            name=name,
+            subresource=subresource,
+            manager=manager or self._manager,
+        )

@@ -1,0 +1,49 @@
+"""A patch as a client sends it, and what it makes of an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from navarch.api.kind import Version
+from navarch.api.schemas import schema
+from navarch.client.interface import PatchType
+from navarch.machinery import errors
+from navarch.machinery.patch.json_patch import apply as apply_json_patch
+from navarch.machinery.patch.merge import apply as apply_merge_patch
+from navarch.machinery.patch.strategic import apply as apply_strategic_patch
+from navarch.machinery.types import Obj
+
+MAX_OPERATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    type: PatchType
+    tree: Any
+    """The patch itself: a list for `json`, an object for the others."""
+    force: bool = False
+    """Server-side apply takes fields over from other managers."""
+
+    def applied_to(self, tree: Obj, version: Version) -> Obj:
+        """The patched tree, of the same version. May use `tree` up. Raises StatusError 400, 413 or 422."""
+        if self.type == "json":
+            return self._json(tree)
+        if not isinstance(self.tree, dict):
+            raise errors.bad_request("the patch is not a JSON object")
+        if self.type == "merge":
+            return apply_merge_patch(tree, self.tree)
+        return apply_strategic_patch(tree, self.tree, schema(version.definition))
+
+    def applied_to_virtual(self, tree: Obj) -> Obj:
+        """The same for an object without a schema of its own kind (a Scale): its lists are all atomic."""
+        return self._json(tree) if self.type == "json" else apply_merge_patch(tree, self.tree)
+
+    def _json(self, tree: Obj) -> Obj:
+        if not isinstance(self.tree, list):
+            raise errors.bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        if len(self.tree) > MAX_OPERATIONS:
+            raise errors.entity_too_large(
+                f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(self.tree)}"
+            )
+        return apply_json_patch(tree, self.tree)

@@ -1,0 +1,109 @@
+"""autoscaling/v1 Scale: the replicas of a workload, read and written through its `scale` subresource."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from navarch.apiserver.registry.call import Call
+from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.virtual import Change, Virtual
+from navarch.apiserver.watchcache import Entry
+from navarch.machinery import errors, trees
+from navarch.machinery.errors import FieldErrors
+from navarch.machinery.types import GroupKind, Obj
+
+
+class Scale(Virtual):
+    """The Scale of every object of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def get(self, call: Call) -> Obj:
+        return scale_of(self._registry.get(call.namespace, call.name).obj)
+
+    async def update(self, call: Call, change: Change) -> Obj:
+        registry = self._registry
+
+        async def make(existing: Entry | None) -> Obj:
+            if existing is None:
+                raise errors.not_found(registry.resource, call.name)
+            wanted = change(scale_of(existing.obj))
+            _check(registry, call, existing, wanted)
+            obj = trees.copy(existing.obj)
+            obj["spec"]["replicas"] = trees.get(wanted, "spec", "replicas", default=0)
+            version = trees.get(wanted, "metadata", "resourceVersion", default="")
+            if version and version != str(existing.revision):
+                raise errors.conflict(registry.resource, call.name)
+            return obj
+
+        plain = Call(
+            user=call.user,
+            version=registry.kind.hub,
+            namespace=call.namespace,
+            name=call.name,
+            manager=call.manager,
+            dry_run=call.dry_run,
+            warnings=call.warnings,
+        )
+        entry, _ = await registry.update(plain, make)
+        return scale_of(entry.obj)
+
+
+def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj) -> None:
+    name = trees.get(wanted, "metadata", "name", default="")
+    if name and name != call.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
+    replicas: Any = trees.get(wanted, "spec", "replicas", default=0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise errors.bad_request(
+            'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal into Go struct field '
+            "ScaleSpec.spec.replicas of type int32"
+        )
+    if replicas < 0:
+        errs = FieldErrors()
+        errs.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise errors.invalid(GroupKind("autoscaling", "Scale"), call.name, errs)
+    uid = trees.get(wanted, "metadata", "uid", default="")
+    if uid and uid != existing.obj["metadata"]["uid"]:
+        raise errors.conflict(registry.resource, call.name, f"Precondition failed: UID in precondition: {uid}")
+
+
+def scale_of(obj: Obj) -> Obj:
+    """The Scale that shows a workload."""
+    metadata = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    spec: Obj = {}
+    if replicas := trees.get(obj, "spec", "replicas", default=0):
+        spec["replicas"] = replicas
+    status: Obj = {"replicas": trees.get(obj, "status", "replicas", default=0)}
+    if selector := selector_text(trees.get(obj, "spec", "selector")):
+        status["selector"] = selector
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def selector_text(selector: Obj | None) -> str:
+    """A LabelSelector (or a plain map of labels) as the text of a list's labelSelector."""
+    if not selector:
+        return ""
+    if "matchLabels" not in selector and "matchExpressions" not in selector:
+        return ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
+    parts = [(k, f"{k}={v}") for k, v in (selector.get("matchLabels") or {}).items()]
+    for term in selector.get("matchExpressions") or ():
+        key, values = term["key"], ",".join(sorted(term.get("values") or ()))
+        parts.append((key, _TERMS[term["operator"]].format(key=key, values=values)))
+    return ",".join(text for _, text in sorted(parts))
+
+
+_TERMS = {
+    "In": "{key} in ({values})",
+    "NotIn": "{key} notin ({values})",
+    "Exists": "{key}",
+    "DoesNotExist": "!{key}",
+}

@@ -1,0 +1,229 @@
+"""Services: cluster addresses and node ports are taken with the write that wants them, and given back with the one
+that does not. The allocators live in memory and are rebuilt from the services at start."""
+
+from __future__ import annotations
+
+from navarch.api.kind import Kind
+from navarch.apiserver.registry.allocators import AddressAllocator, PortAllocator, RangeFullError
+from navarch.apiserver.registry.call import Call
+from navarch.apiserver.registry.generic import Environment, Finish, Registry
+from navarch.apiserver.watchcache import ResourceCache
+from navarch.machinery import errors
+from navarch.machinery.errors import FieldErrors
+from navarch.machinery.types import Obj
+
+HEADLESS = "None"
+
+
+class _Taken:
+    """What one write has taken and would free, until it is known whether it happened."""
+
+    def __init__(self, registry: ServiceRegistry) -> None:
+        self._registry = registry
+        self.addresses: list[str] = []
+        self.ports: list[int] = []
+        self.free_addresses: list[str] = []
+        self.free_ports: list[int] = []
+
+    def finish(self, done: bool) -> None:
+        addresses = self.free_addresses if done else self.addresses
+        ports = self.free_ports if done else self.ports
+        for address in addresses:
+            self._registry.addresses.release(address)
+        for port in ports:
+            self._registry.ports.release(port)
+
+
+class ServiceRegistry(Registry):
+    returns_deleted = True
+
+    def __init__(self, kind: Kind, cache: ResourceCache, env: Environment, cidr: str, ports: tuple[int, int]) -> None:
+        super().__init__(kind, cache, env)
+        self.addresses = AddressAllocator(cidr, env.world.random())
+        self.ports = PortAllocator(ports, env.world.random())
+
+    def start(self) -> None:
+        for entry in self.cache.range():
+            for address in _addresses(entry.obj):
+                self.addresses.take(address)
+            for port in _node_ports(entry.obj):
+                self.ports.take(port)
+
+    async def begin_create(self, call: Call, obj: Obj) -> Finish:
+        taken = _Taken(self)
+        try:
+            self._complete(obj, None, taken)
+        except BaseException:
+            taken.finish(False)
+            raise
+        return taken.finish
+
+    async def begin_update(self, call: Call, obj: Obj, old: Obj) -> Finish:
+        taken = _Taken(self)
+        if call.subresource:
+            return taken.finish
+        try:
+            self._complete(obj, old, taken)
+        except BaseException:
+            taken.finish(False)
+            raise
+        return taken.finish
+
+    def after_delete(self, obj: Obj) -> None:
+        for address in _addresses(obj):
+            self.addresses.release(address)
+        for port in _node_ports(obj):
+            self.ports.release(port)
+
+    def _complete(self, obj: Obj, old: Obj | None, taken: _Taken) -> None:
+        spec = obj.setdefault("spec", {})
+        if old is not None:
+            _carry_allocated(spec, old.get("spec", {}))
+        errs = FieldErrors()
+        if spec.get("type") == "ExternalName":
+            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                if old is not None and old.get("spec", {}).get("type") != "ExternalName":
+                    spec.pop(field, None)
+        else:
+            self._families(spec, errs)
+            if not errs:
+                self._address(spec, set(_addresses(old)) if old else set(), taken, errs)
+        if not errs:
+            self._node_ports(spec, set(_node_ports(old)) if old else set(), taken, errs)
+        if errs:
+            raise errors.invalid(self.kind.group_kind, obj["metadata"].get("name", ""), errs)
+        if old is not None:
+            taken.free_addresses = [a for a in _addresses(old) if a not in _addresses(obj)]
+            taken.free_ports = [p for p in _node_ports(old) if p not in _node_ports(obj)]
+
+    def _families(self, spec: Obj, errs: FieldErrors) -> None:
+        family = f"IPv{self.addresses.network.version}"
+        policy = spec.get("ipFamilyPolicy") or "SingleStack"
+        if policy == "RequireDualStack":
+            errs.invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
+        for index, wanted in enumerate(spec.get("ipFamilies") or ()):
+            if wanted != family:
+                errs.invalid(f"spec.ipFamilies[{index}]", wanted, "not configured on this cluster")
+        spec["ipFamilyPolicy"] = policy
+        spec["ipFamilies"] = spec.get("ipFamilies") or [family]
+
+    def _address(self, spec: Obj, kept: set[str], taken: _Taken, errs: FieldErrors) -> None:
+        wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
+        if wanted == HEADLESS:
+            spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
+            return
+        if wanted and wanted not in kept:
+            if why := self.addresses.take(wanted):
+                errs.invalid("spec.clusterIPs", [wanted], f"failed to allocate IP {wanted}: {why}")
+                return
+            taken.addresses.append(wanted)
+        elif not wanted:
+            try:
+                wanted = self.addresses.take_any()
+            except RangeFullError:
+                raise errors.internal("failed to allocate a serviceIP: range is full") from None
+            taken.addresses.append(wanted)
+        spec["clusterIP"] = wanted
+        spec["clusterIPs"] = spec.get("clusterIPs") or [wanted]
+
+    def _node_ports(self, spec: Obj, kept: set[int], taken: _Taken, errs: FieldErrors) -> None:
+        ports: list[Obj] = spec.get("ports") or []
+        if not _wants_node_ports(spec):
+            return
+        by_port: dict[int, dict[str, int]] = {}
+        for index, port in enumerate(ports):
+            number, protocol = port.get("nodePort") or 0, port.get("protocol", "TCP")
+            if not number:
+                continue
+            mine = number in kept or any(number in others.values() for others in by_port.values())
+            if not mine:
+                if why := self.ports.take(number):
+                    errs.invalid(f"spec.ports[{index}].nodePort", number, why)
+                    continue
+                taken.ports.append(number)
+            by_port.setdefault(port["port"], {})[protocol] = number
+        for port in ports:
+            if port.get("nodePort") or errs:
+                continue
+            protocol = port.get("protocol", "TCP")
+            siblings = by_port.setdefault(port["port"], {})
+            number = next((n for p, n in siblings.items() if p != protocol), 0)
+            if not number or protocol in siblings:
+                number = self._any_port(taken)
+            siblings[protocol] = port["nodePort"] = number
+        if _wants_health_check_port(spec):
+            number = spec.get("healthCheckNodePort") or 0
+            if number and number not in kept:
+                if why := self.ports.take(number):
+                    errs.invalid("spec.healthCheckNodePort", number, why)
+                    return
+                taken.ports.append(number)
+            spec["healthCheckNodePort"] = number or self._any_port(taken)
+
+    def _any_port(self, taken: _Taken) -> int:
+        try:
+            number = self.ports.take_any()
+        except RangeFullError:
+            raise errors.internal("failed to allocate a nodePort: range is full") from None
+        taken.ports.append(number)
+        return number
+
+
+def _wants_node_ports(spec: Obj) -> bool:
+    if spec.get("type") == "NodePort":
+        return True
+    return spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+
+
+def _wants_health_check_port(spec: Obj) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _addresses(service: Obj) -> list[str]:
+    """What a service holds of the address range."""
+    spec = service.get("spec", {})
+    if spec.get("type") == "ExternalName":
+        return []
+    found = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    return [a for a in found if a and a != HEADLESS]
+
+
+def _node_ports(service: Obj) -> list[int]:
+    """What a service holds of the node port range."""
+    spec = service.get("spec", {})
+    found = {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
+    if number := spec.get("healthCheckNodePort"):
+        found.add(number)
+    return sorted(found)
+
+
+def _carry_allocated(spec: Obj, old: Obj) -> None:
+    """What an update does not mention stays allocated to it (patchAllocatedValues)."""
+    both = spec.get("type") != "ExternalName" and old.get("type") != "ExternalName"
+    if both:
+        for field in ("clusterIP", "clusterIPs"):
+            if not spec.get(field) and old.get(field):
+                spec[field] = old[field]
+        for field in ("ipFamilies", "ipFamilyPolicy"):
+            if not spec.get(field) and old.get(field):
+                spec[field] = old[field]
+    if _wants_node_ports(spec) and _wants_node_ports(old):
+        numbers = {
+            (p.get("protocol", "TCP"), p.get("port")): p["nodePort"]
+            for p in old.get("ports") or ()
+            if p.get("nodePort")
+        }
+        used = {p.get("nodePort") for p in spec.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            number = numbers.get((port.get("protocol", "TCP"), port.get("port")))
+            if number and not port.get("nodePort") and number not in used:
+                port["nodePort"] = number
+    elif not _wants_node_ports(spec) and _wants_node_ports(old):
+        had = {p.get("nodePort") for p in old.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in had:
+                port.pop("nodePort", None)
+    if _wants_health_check_port(spec) and _wants_health_check_port(old):
+        spec.setdefault("healthCheckNodePort", old.get("healthCheckNodePort", 0))
+    elif not _wants_health_check_port(spec):
+        spec.pop("healthCheckNodePort", None)

@@ -1,0 +1,67 @@
+"""Which resources are more than their kind: their registries, and the subresources that are objects of other kinds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from navarch.api.kind import Kind
+from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.namespace import NamespaceRegistry
+from navarch.apiserver.registry.pod import Binding, Eviction, PodRegistry
+from navarch.apiserver.registry.scale import Scale
+from navarch.apiserver.registry.service import ServiceRegistry
+from navarch.apiserver.registry.virtual import Virtual
+from navarch.apiserver.watchcache import ResourceCache
+from navarch.machinery.types import GroupResource
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import ApiServer
+
+RETURN_DELETED = frozenset(
+    GroupResource(group, plural)
+    for group, plural in (
+        ("", "persistentvolumeclaims"),
+        ("", "persistentvolumes"),
+        ("", "podtemplates"),
+        ("", "resourcequotas"),
+        ("", "serviceaccounts"),
+        ("resource.k8s.io", "deviceclasses"),
+        ("resource.k8s.io", "resourceclaims"),
+        ("resource.k8s.io", "resourceclaimtemplates"),
+        ("resource.k8s.io", "resourceslices"),
+        ("storage.k8s.io", "csidrivers"),
+        ("storage.k8s.io", "csinodes"),
+        ("storage.k8s.io", "storageclasses"),
+        ("storage.k8s.io", "volumeattachments"),
+        ("storage.k8s.io", "volumeattributesclasses"),
+    )
+)
+"""Resources whose DELETE answers the object it deleted; the others answer a Status."""
+
+
+def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registry:
+    if not kind.hub.group:
+        if kind.plural == "pods":
+            return PodRegistry(kind, cache, server)
+        if kind.plural == "namespaces":
+            return NamespaceRegistry(kind, cache, server)
+        if kind.plural == "services":
+            config = server.config
+            return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
+    registry = Registry(kind, cache, server)
+    registry.returns_deleted = kind.group_resource in RETURN_DELETED
+    return registry
+
+
+def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virtual]:
+    """The handlers of subresources by (resource, subresource)."""
+    found: dict[tuple[GroupResource, str], Virtual] = {}
+    for resource, registry in server.registries.items():
+        if registry.kind.has_subresource("scale"):
+            found[resource, "scale"] = Scale(registry)
+    pods = GroupResource("", "pods")
+    if registry := server.registries.get(pods):
+        found[pods, "binding"] = Binding(registry)
+        budgets = server.registries.get(GroupResource("policy", "poddisruptionbudgets"))
+        found[pods, "eviction"] = Eviction(registry, budgets)
+    return found
