@@ -225,7 +225,10 @@ async def test_an_idle_cluster_writes_nothing(cluster: Cluster) -> None:
         return running.idle
 
     await cluster.eventually(idle)
-    await asyncio.sleep(0.3)
-    before = (await cluster.client.list(PODS)).resource_version
-    await asyncio.sleep(0.7)
-    assert (await cluster.client.list(PODS)).resource_version == before
+
+    async def quiet() -> bool:
+        before = (await cluster.client.list(PODS)).resource_version
+        await asyncio.sleep(1)
+        return (await cluster.client.list(PODS)).resource_version == before
+
+    await cluster.eventually(quiet)
