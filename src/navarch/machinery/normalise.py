@@ -107,7 +107,12 @@ def _choice_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
         if isinstance(value, dict):
             return run(value, found)
         if isinstance(value, list):
-            return [run(item, found) if isinstance(item, dict) else item for item in value]
+            mine: Found = []
+            for index, item in enumerate(value):
+                if isinstance(item, dict):
+                    run(item, found)
+                    _take(found, index, mine)
+            found.extend(mine)
         return value
 
     _walk_of(schema, pending)
@@ -290,7 +295,7 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
         others[name] = (run, _PRESENCE[field.presence])
         if node.type == "scalar":
             plan[name] = _PLAIN.get(node.scalar)
-        elif node.type != "any":
+        else:
             plan[name] = run
         if field.presence == "always" and (zero := _zero_of(node, pending)):
             always.append((name, zero))
