@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from navarch.machinery import quantity
+
 GO_TYPES = {
     "int32": "int32",
     "int64": "int64",
@@ -130,26 +132,12 @@ def _first_bad_base64(text: str) -> int:
 
 
 def _quantity(value: Any, found: object) -> str:
-    if type(value) is str:
-        return canonical_quantity(value)
-    if type(value) is int or type(value) is float:
-        return canonical_quantity(orjson.dumps(value).decode())
-    raise Mismatch(QUANTITY_FORM)
-
-
-QUANTITY_FORM = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-
-
-_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(|[eE][+-]?\d+|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)", re.ASCII)
-
-
-@lru_cache(maxsize=16384)
-def canonical_quantity(text: str) -> str:
-    """The text that Go writes for a quantity it read. Raises Mismatch where it is none."""
-    text = text.strip('"') or "0"
-    if not _QUANTITY.fullmatch(text):
-        raise Mismatch(QUANTITY_FORM)
-    return text
+    if type(value) is bool or not isinstance(value, str | int | float):
+        raise Mismatch(quantity.FORMAT_WRONG)
+    try:
+        return quantity.canonical(value.strip() if type(value) is str else value)
+    except ValueError as error:
+        raise Mismatch(str(error)) from None
 
 
 def _duration(value: Any, found: object) -> str:

@@ -134,6 +134,12 @@ def test_times_and_bytes_get_their_canonical_text() -> None:
     assert secret["data"] == {"a": "aGVsbG8="}
 
 
+def test_quantities_are_written_as_go_writes_them() -> None:
+    limits = {"cpu": 0.5, "memory": "1024Mi", "a.b/c": 2, "d": " 1 "}
+    tree = normalise(schema("io.k8s.api.core.v1.ResourceRequirements"), {"limits": limits})
+    assert tree == {"limits": {"cpu": "500m", "memory": "1Gi", "a.b/c": "2", "d": "1"}}
+
+
 def test_schemas_within_a_crd_are_walked_in_both_forms() -> None:
     props = schema("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
     unknown: list[str] = []
