@@ -1,0 +1,1 @@
+"""The patches of objects: JSON patch, merge patch, strategic merge patch."""
