@@ -24,19 +24,13 @@ BURST = 500
 """Pods made or deleted in one round."""
 PHASE_ORDER = {"Pending": 0, "Unknown": 1, "Running": 2}
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-POD_OWNER = "controller-uid"
-"""Index of pods: the uid of the controller; ORPHAN + namespace where there is none."""
+OWNER = "controller-uid"
+"""Index of pods and sets: the uid of the controller; ORPHAN + namespace where there is none."""
 ORPHAN = "orphan/"
-SET_OWNER = "controller-uid"
 
 
-def pod_owner(pod: Obj) -> Iterable[str]:
-    return (objects.controller_uid(pod) or ORPHAN + pod["metadata"].get("namespace", ""),)
-
-
-def controller_index(obj: Obj) -> Iterable[str]:
-    uid = objects.controller_uid(obj)
-    return (uid,) if uid else ()
+def owner_index(obj: Obj) -> Iterable[str]:
+    return (objects.controller_uid(obj) or ORPHAN + obj["metadata"].get("namespace", ""),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +69,8 @@ class ReplicaSetController:
         self.name = flavour.name
         self._flavour = flavour
         self.watches = (
-            Watch(flavour.resource, self._set_keys, {SET_OWNER: controller_index}),
-            Watch(PODS, self._pod_keys, {POD_OWNER: pod_owner}),
+            Watch(flavour.resource, self._set_keys, {OWNER: owner_index}),
+            Watch(PODS, self._pod_keys, {OWNER: owner_index}),
         )
 
     def _set_keys(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
@@ -95,14 +89,14 @@ class ReplicaSetController:
         if replica_set is None:
             return None
         selector = selector_of(replica_set)
-        orphans = pods.by_index(POD_OWNER, ORPHAN + key.namespace)
+        orphans = pods.by_index(OWNER, ORPHAN + key.namespace)
         mine = [
-            *pods.by_index(POD_OWNER, objects.uid_of(replica_set)),
+            *pods.by_index(OWNER, objects.uid_of(replica_set)),
             *(pod for pod in orphans if objects.selects(selector, objects.labels_of(pod))),
         ]
         owner = objects.controller_uid(replica_set)
-        siblings = sets.by_index(SET_OWNER, owner) if owner else (replica_set,)
-        related = [pod for s in siblings for pod in pods.by_index(POD_OWNER, objects.uid_of(s))]
+        siblings = sets.by_index(OWNER, owner) if owner else (replica_set,)
+        related = [pod for s in siblings for pod in pods.by_index(OWNER, objects.uid_of(s))]
         return Observed(replica_set, mine, related)
 
     def reconcile(self, observed: Observed, now: float) -> Plan:

@@ -9,7 +9,7 @@ from navarch.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from navarch.controllers import objects
 from navarch.controllers.deployment import numbers, revisions
 from navarch.controllers.deployment import status as statuses
-from navarch.controllers.replicaset import POD_OWNER, SET_OWNER, controller_index, pod_owner
+from navarch.controllers.replicaset import ORPHAN, OWNER, owner_index
 from navarch.controlloop.plan import Caches, Create, Delete, Emit, Patch, Plan, Update, Watch
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
@@ -32,8 +32,8 @@ class DeploymentController:
     def __init__(self) -> None:
         self.watches = (
             Watch(DEPLOYMENTS, _own_key),
-            Watch(REPLICA_SETS, _set_keys, {SET_OWNER: controller_index}),
-            Watch(PODS, _pod_keys, {POD_OWNER: pod_owner}),
+            Watch(REPLICA_SETS, _set_keys, {OWNER: owner_index}),
+            Watch(PODS, _pod_keys, {OWNER: owner_index}),
         )
 
     def observe(self, key: Key, caches: Caches) -> Observed | None:
@@ -42,15 +42,14 @@ class DeploymentController:
             return None
         all_sets, pods = caches[REPLICA_SETS], caches[PODS]
         uid, selector = objects.uid_of(deployment), deployment["spec"].get("selector")
+        orphans = all_sets.by_index(OWNER, ORPHAN + key.namespace)
         sets = [
-            s
-            for s in all_sets.list(key.namespace)
-            if objects.controller_uid(s) == uid
-            or (objects.controller_of(s) is None and objects.selects(selector, objects.labels_of(s)))
+            *all_sets.by_index(OWNER, uid),
+            *(s for s in orphans if objects.selects(selector, objects.labels_of(s))),
         ]
         pods_of: dict[str, Sequence[Obj]] = {}
         if not numbers.is_rolling(deployment):
-            pods_of = {objects.uid_of(s): pods.by_index(POD_OWNER, objects.uid_of(s)) for s in sets}
+            pods_of = {objects.uid_of(s): pods.by_index(OWNER, objects.uid_of(s)) for s in sets}
         name = revisions.set_name(deployment, revisions.template_hash(deployment))
         return Observed(deployment, sets, pods_of, all_sets.get(key.namespace, name))
 

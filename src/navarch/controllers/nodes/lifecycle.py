@@ -50,6 +50,7 @@ class NodeLifecycleController:
     def __init__(self, world: World) -> None:
         self._world = world
         self._heard: dict[str, tuple[str, float]] = {}
+        self._ready: set[str] = set()
         self.watches = (
             Watch(NODES, self._node_keys),
             Watch(LEASES, self._lease_keys),
@@ -60,14 +61,21 @@ class NodeLifecycleController:
         node = new or old
         if node is None:
             return ()
-        name = node["metadata"]["name"]
-        if new is None:
+        name, any_ready = node["metadata"]["name"], bool(self._ready)
+        (self._ready.add if new is not None and _is_ready(new) else self._ready.discard)(name)
+        if any_ready != bool(self._ready):
+            self._note(name, new)
+            return [key_of(other) for other in caches[NODES].list()]
+        return (key_of(node),) if self._note(name, new) else ()
+
+    def _note(self, name: str, node: Obj | None) -> bool:
+        """Notes a sign of life; False for a node that is gone."""
+        if node is None:
             self._heard.pop(name, None)
-            return ()
-        self._hear(name, _heartbeat(new))
-        if old is not None and _is_ready(old) == _is_ready(new):
-            return (key_of(new),)
-        return [key_of(other) for other in caches[NODES].list()]
+            self._heard.pop("lease " + name, None)
+            return False
+        self._hear(name, _heartbeat(node))
+        return True
 
     def _lease_keys(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
         """Renewals are noted and wake nobody: the key's timer finds out."""
@@ -89,9 +97,8 @@ class NodeLifecycleController:
         heard = max((at for _, at in marks), default=objects.created_at(node))
         if ready is None and "lease " + key.name not in self._heard:
             heard = objects.created_at(node)
-        any_ready = any(map(_is_ready, caches[NODES].list()))
         pods = () if _is_ready(node) else caches[PODS].by_index(POD_NODE, key.name)
-        return Observed(node, heard, any_ready, pods)
+        return Observed(node, heard, bool(self._ready), pods)
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         node, plan = observed.node, Plan()
@@ -152,7 +159,7 @@ def _is_ready(node: Obj) -> bool:
 
 def _heartbeat(node: Obj) -> str:
     condition = objects.condition_of(node.get("status") or {}, "Ready") or {}
-    return str(condition.get("lastHeartbeatTime", "")) + str(condition.get("status", ""))
+    return condition.get("lastHeartbeatTime", "")
 
 
 def unknown_conditions(node: Obj, now: float) -> list[Obj]:
