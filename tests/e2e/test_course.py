@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from conftest import BIN, ROOT, Cluster, Network, wait_for
+from tests.support.harness import BIN, ROOT, Cluster, Network, wait_for
 
 EXAMPLES = ROOT / "examples" / "nginx"
 
