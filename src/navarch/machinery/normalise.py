@@ -22,7 +22,7 @@ Found: TypeAlias = "list[list[str | int]]"
 Walk: TypeAlias = Callable[[Any, Found], Any]
 """(value, found) -> the value to keep; changes containers in place."""
 
-_PLAIN: dict[str, type] = {"string": str, "bool": bool}
+_PLAIN: dict[str, type] = {"string": str, "bool": bool, "int32": int, "int64": int}
 _OMIT, _POINTER, _ALWAYS = range(3)
 _PRESENCE = {"omitempty": _OMIT, "pointer": _POINTER, "always": _ALWAYS}
 
@@ -252,7 +252,7 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
             for key, value in tree.items():
                 usual = look_up(key)
                 if type(value) is usual:
-                    if value:
+                    if value and (usual is not int or -0x80000000 <= value <= 0x7FFFFFFF):
                         continue
                 elif type(usual) is FunctionType and value:
                     usual(value, found)

@@ -132,12 +132,14 @@ def _first_bad_base64(text: str) -> int:
 
 
 def _quantity(value: Any, found: object) -> str:
-    if type(value) is bool or not isinstance(value, str | int | float):
-        raise Mismatch(quantity.FORMAT_WRONG)
     try:
-        return quantity.canonical(value.strip() if type(value) is str else value)
+        if type(value) is str or type(value) is int or type(value) is float:
+            return quantity.canonical(value)
     except ValueError as error:
+        if type(value) is str and value != value.strip():
+            return _quantity(value.strip(), found)
         raise Mismatch(str(error)) from None
+    raise Mismatch(quantity.FORMAT_WRONG)
 
 
 def _duration(value: Any, found: object) -> str:
