@@ -13,7 +13,6 @@ import orjson
 from navarch.machinery.errors import StatusError, bad_request
 from navarch.machinery.normalise import cannot_be_handled, normalise, path_text
 from navarch.machinery.schema import Schema
-from navarch.machinery.yamltext import parse_yaml
 
 __all__ = [
     "duplicate_keys",
@@ -50,6 +49,13 @@ def parse_json(body: bytes, kind: str = "") -> Any:
     return tree
 
 
+def parse_yaml(body: bytes, duplicates: list[str] | None = None, kind: str = "") -> Any:
+    """`yamltext.parse_yaml`, whose parser is loaded when the first YAML body comes."""
+    from navarch.machinery import yamltext
+
+    return yamltext.parse_yaml(body, duplicates, kind)
+
+
 def _reason(error: orjson.JSONDecodeError) -> str:
     if not error.doc.strip() or error.pos >= len(error.doc):
         return "unexpected end of JSON input"
@@ -70,7 +76,9 @@ def _too_deep(tree: Any) -> bool:
 
 
 def duplicate_keys(body: bytes, tree: Any = None) -> list[str]:
-    """Paths of the fields that a JSON body (one that `parse_json` took; `tree` is its answer) has twice or more.
+    """Paths of the fields that a JSON body (one that `parse_json` took) has twice or more.
+
+    `tree` is what `parse_json` answered, not yet normalised: it saves parsing again.
 
     Costs an encode when there are none: the body and the tree encoded again then have as many key ends."""
     if not any(mark in body for mark in _COLON_APART) and not any(mark in body for mark in _ESCAPED_MARKS):
