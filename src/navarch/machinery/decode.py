@@ -80,11 +80,13 @@ def duplicate_keys(body: bytes, tree: Any = None) -> list[str]:
 
     `tree` is what `parse_json` answered, not yet normalised: it saves parsing again.
 
-    Costs an encode when there are none: the body and the tree encoded again then have as many key ends."""
-    if not any(mark in body for mark in _COLON_APART) and not any(mark in body for mark in _ESCAPED_MARKS):
-        encoded = orjson.dumps(orjson.loads(body) if tree is None else tree)
-        if encoded.count(b'":') == body.count(b'":'):
-            return []
+    Costs an encode when there are none: the tree encoded again is then the body, or has as many key ends."""
+    encoded = orjson.dumps(orjson.loads(body) if tree is None else tree)
+    if encoded == body.strip():
+        return []
+    countable = not any(mark in body for mark in (*_COLON_APART, *_ESCAPED_MARKS))
+    if countable and encoded.count(b'":') == body.count(b'":'):
+        return []
     paths: dict[str, None] = {}
     _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), [], paths)
     return list(paths)
