@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
+from navarch import __version__
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
 from navarch.apiserver.auth.interface import Attributes, Authorizer
+from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, version_info
 from navarch.apiserver.inprocess import InProcessClient
+from navarch.apiserver.negotiate import dump, is_pretty
 from navarch.apiserver.operations import Operations
+from navarch.apiserver.options import flag
 from navarch.apiserver.ownership import Ownership
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.special import registry_for, virtual_resources
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, Response, User
+from navarch.apiserver.rest import Rest, Target, error_response, target_of
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import errors
 from navarch.machinery.clock import World
+from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource
 from navarch.store.interface import Store
 
@@ -65,7 +71,17 @@ class ApiServer:
         }
         self._virtual: dict[tuple[GroupResource, str], Virtual] = virtual_resources(self)
         self._authorizer = authorizer
-        self._embedded = bool(getattr(store, "embedded", True))
+        self.embedded = bool(getattr(store, "embedded", True))
+        """Whether the store's events arrive before its commits return: the caches are then always fresh."""
+        self._rest = Rest(self)
+        self._groups = self._rest.groups()
+        self._discovery = Discovery(self.kinds, f"{config.advertise_address}:{config.advertise_port}")
+        self._started = False
+        self.checks: dict[str, Check] = {
+            "ping": lambda: True,
+            "etcd": lambda: self._started,
+            "poststarthook/start-system-namespaces-controller": lambda: self._started,
+        }
         self.system = InProcessClient(self, SYSTEM)
         """The server's own client: may do everything."""
 
@@ -75,6 +91,7 @@ class ApiServer:
         for registry in self.registries.values():
             registry.start()
         await bootstrap.ensure(self)
+        self._started = True
 
     async def stop(self) -> None:
         self.caches.stop()
@@ -87,7 +104,7 @@ class ApiServer:
 
     async def current(self) -> int:
         """A linearizable read point: the caches show at least this revision."""
-        return self.caches.revision if self._embedded else await self.caches.fresh()
+        return self.caches.revision if self.embedded else await self.caches.fresh()
 
     def virtual(self, resource: GroupResource, subresource: str) -> Virtual | None:
         """The handler of a subresource that is an object of its own kind."""
@@ -107,8 +124,74 @@ class ApiServer:
         raise denied(attributes, decision.reason)
 
     def handle_as(self, request: Request) -> Response | Awaitable[Response]:
-        """Routes a request whose user is known: authorization, then the resource or path it names."""
-        raise NotImplementedError
+        """Answers a request whose user is known: authorization, then the resource or path it names. Failures become
+        their Status."""
+        try:
+            target = target_of(request.path)
+            self.authorize(attributes_of(request, target))
+            answer = self.dispatch(request, target)
+        except StatusError as err:
+            return error_response(err)
+        return answer if isinstance(answer, Response) else _awaited(answer)
+
+    handle = handle_as
+
+    def dispatch(self, request: Request, target: Target | None) -> Response | Awaitable[Response]:
+        """Routes an authorized request. Raises StatusError, at once or when awaited."""
+        if target is not None and (target.group, target.version) in self._groups:
+            return self._rest.handle(request, target)
+        parts = request.segments()
+        match parts:
+            case []:
+                return Response(200, dump(index(self._paths()), is_pretty(request)))
+            case ["version"]:
+                return Response(200, dump(version_info(__version__), is_pretty(request)))
+            case ["livez" | "readyz" | "healthz", *_]:
+                return health(request, parts, self.checks)
+            case ["api" | "apis", *_] if len(parts) <= 3:
+                return self._discovery.handle(request, parts) or not_found()
+            case _:
+                return not_found()
+
+    def _paths(self) -> list[str]:
+        paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]
+        for group in self._discovery.groups():
+            paths.append(f"/apis/{group}")
+            paths.extend(f"/apis/{group}/{version}" for version in self._discovery.versions(group))
+        return paths
+
+
+async def _awaited(answer: Awaitable[Response]) -> Response:
+    try:
+        return await answer
+    except StatusError as err:
+        return error_response(err)
+
+
+def attributes_of(request: Request, target: Target | None) -> Attributes:
+    """What authorization is asked about a request."""
+    method = request.method
+    if target is None:
+        return Attributes(request.user, method.lower(), False, path=request.path)
+    if method in ("GET", "HEAD"):
+        watching = "watch" in request.raw_query and flag(request.param("watch") or "false")
+        verb = "get" if target.name else "watch" if watching else "list"
+    elif method == "DELETE":
+        verb = "delete" if target.name else "deletecollection"
+    else:
+        verb = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method, method.lower())
+    return Attributes(
+        request.user,
+        verb,
+        True,
+        request.path,
+        target.group,
+        target.version,
+        target.resource,
+        target.subresource,
+        target.namespace,
+        target.name,
+    )
 
 
 def denied(attributes: Attributes, reason: str) -> errors.StatusError:

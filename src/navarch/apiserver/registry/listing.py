@@ -58,7 +58,9 @@ class Selection(NamedTuple):
     """What a request's selectors leave of a resource."""
 
     matches: Callable[[Entry], bool] | None
-    """None: everything."""
+    """What a watch tells by; None: everything."""
+    within: Callable[[Entry], bool] | None
+    """The same for entries that are known to be of the namespace."""
     namespace: str
     name: str
     """The one name that can match, where the field selector says so."""
@@ -92,7 +94,7 @@ def select(registry: Registry, namespace: str, options: ListOptions) -> Selectio
             bucket = (field, value)
     if bucket is None and namespace:
         bucket = ("metadata.namespace", namespace)
-    return Selection(_matcher(labels, fields, namespace), namespace, name, bucket)
+    return Selection(_matcher(labels, fields, namespace), _matcher(labels, fields, ""), namespace, name, bucket)
 
 
 def _labels(text: str) -> LabelSelector | None:
@@ -179,8 +181,8 @@ def _page_of_cache(registry: Registry, selection: Selection, options: ListOption
         entries = [entry] if entry is not None and entry.key >= start else []
     else:
         entries = cache.range(selection.namespace, start[:-1] if start else "")
-    if selection.matches is not None and entries:
-        matches = selection.matches
+    if selection.within is not None and entries:
+        matches = selection.within
         entries = [e for e in entries if matches(e)]
     limit = options.limit
     if not limit or options.resource_version == "0" or len(entries) <= limit:

@@ -32,6 +32,8 @@ class PodRegistry(Registry):
 class Binding(Virtual):
     """POST pods/{name}/binding: the scheduler's verdict."""
 
+    definition = "io.k8s.api.core.v1.Binding"
+
     def __init__(self, pods: Registry) -> None:
         self._pods = pods
 
@@ -111,6 +113,8 @@ class Deleter(Protocol):
 
 class Eviction(Virtual):
     """POST pods/{name}/eviction: a delete that asks the pod's disruption budget first."""
+
+    definition = "io.k8s.api.policy.v1.Eviction"
 
     def __init__(self, pods: Registry, budgets: Registry | None) -> None:
         self._pods = pods

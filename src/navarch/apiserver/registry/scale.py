@@ -16,6 +16,8 @@ from navarch.machinery.types import GroupKind, Obj
 class Scale(Virtual):
     """The Scale of every object of one registry."""
 
+    definition = "io.k8s.api.autoscaling.v1.Scale"
+
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 

@@ -15,6 +15,9 @@ Change = Callable[[Obj], Obj]
 class Virtual:
     """Every verb is refused; subclasses serve some."""
 
+    definition = ""
+    """The schema's name of what a client sends."""
+
     async def get(self, call: Call) -> Obj:
         raise _not_allowed()
 

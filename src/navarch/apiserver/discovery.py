@@ -1,0 +1,270 @@
+"""What the server serves, told to clients: /api, /apis and below (legacy and aggregated), /version, health."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from navarch.api.kind import Kind, Subresource, Version
+from navarch.apiserver.negotiate import dump, is_pretty
+from navarch.apiserver.request import Request, Response
+from navarch.machinery.types import GroupVersion, Obj
+
+MINOR = "36"
+AGGREGATED = ("v2", "v2beta1")
+FIRST_GROUPS = ("apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch")
+"""Groups in upstream's order of preference; others follow by name."""
+
+
+class Discovery:
+    """Documents made once from the kinds."""
+
+    def __init__(self, kinds: Sequence[Kind], address: str) -> None:
+        self._address = address
+        self._by_version: dict[GroupVersion, list[tuple[Kind, Version]]] = {}
+        for kind in kinds:
+            for version in kind.versions:
+                self._by_version.setdefault(version.gv, []).append((kind, version))
+        for served in self._by_version.values():
+            served.sort(key=lambda s: s[0].plural)
+        self._documents: dict[str, Obj] = {}
+        self._aggregated: dict[tuple[str, str], tuple[bytes, str]] = {}
+
+    def groups(self) -> list[str]:
+        """Every group but the core one."""
+        found = {gv.group for gv in self._by_version} - {""}
+        first = [g for g in FIRST_GROUPS if g in found]
+        return first + sorted(found - set(first))
+
+    def versions(self, group: str) -> list[str]:
+        """A group's versions, the preferred one first."""
+        return sorted((gv.version for gv in self._by_version if gv.group == group), key=_version_order)
+
+    def handle(self, request: Request, parts: Sequence[str]) -> Response | None:
+        """Answers /api, /apis, /api/v1, /apis/G and /apis/G/V; None for any other path."""
+        if len(parts) == 1 and (version := _aggregated_version(request.headers.get("accept", ""))):
+            return self._aggregate(request, parts[0], version)
+        tree = self._document("/".join(parts), parts)
+        return None if tree is None else Response(200, dump(tree, is_pretty(request)))
+
+    def _document(self, path: str, parts: Sequence[str]) -> Obj | None:
+        found = self._documents.get(path)
+        if found is None:
+            found = self._make(parts)
+            if found is not None:
+                self._documents[path] = found
+        return found
+
+    def _make(self, parts: Sequence[str]) -> Obj | None:
+        match parts:
+            case ["api"]:
+                cidrs = [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address}]
+                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": cidrs}
+            case ["apis"]:
+                groups = [self._group(group) for group in self.groups()]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["apis", group] if group in self.groups():
+                return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
+            case ["api", version]:
+                return self._resources(GroupVersion("", version))
+            case ["apis", group, version]:
+                return self._resources(GroupVersion(group, version))
+            case _:
+                return None
+
+    def _group(self, group: str) -> Obj:
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self.versions(group)]
+        return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+    def _resources(self, gv: GroupVersion) -> Obj | None:
+        served = self._by_version.get(gv)
+        if served is None:
+            return None
+        resources: list[Obj] = []
+        for kind, version in served:
+            resources.append(_resource(kind, version))
+            resources.extend(_subresource(kind, s) for s in sorted(kind.subresources, key=lambda s: s.name))
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": str(gv), "resources": resources}
+
+    # -- aggregated
+
+    def _aggregate(self, request: Request, root: str, version: str) -> Response:
+        key = (root, version)
+        if key not in self._aggregated:
+            groups = [""] if root == "api" else self.groups()
+            items = [self._aggregated_group(group) for group in groups]
+            tree = {
+                "kind": "APIGroupDiscoveryList",
+                "apiVersion": f"apidiscovery.k8s.io/{version}",
+                "metadata": {},
+                "items": items,
+            }
+            body = orjson.dumps(tree)
+            self._aggregated[key] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+        body, etag = self._aggregated[key]
+        headers = [("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "public")]
+        if request.headers.get("if-none-match") == etag:
+            return Response(304, b"", headers=headers)
+        content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+        return Response(200, body, content_type, headers)
+
+    def _aggregated_group(self, group: str) -> Obj:
+        versions: list[Obj] = []
+        for version in self.versions(group):
+            served = self._by_version[GroupVersion(group, version)]
+            resources = [_discovered(kind, v) for kind, v in served]
+            versions.append({"version": version, "resources": resources, "freshness": "Current"})
+        return {"metadata": {"name": group} if group else {}, "versions": versions}
+
+
+def _version_order(version: str) -> tuple[int, int, int]:
+    """v2 before v1 before v1beta1 before v1alpha1."""
+    digits = version[1:].partition("alpha")[0].partition("beta")[0]
+    major = int(digits) if digits.isdigit() else 0
+    if "alpha" in version:
+        return 2, -major, -int(version.partition("alpha")[2] or 0)
+    if "beta" in version:
+        return 1, -major, -int(version.partition("beta")[2] or 0)
+    return 0, -major, 0
+
+
+def _aggregated_version(accept: str) -> str:
+    """The version of aggregated discovery that an Accept header asks for before plain JSON; "" for none."""
+    for choice in accept.split(","):
+        media, *rest = (part.strip() for part in choice.split(";"))
+        params = dict(part.split("=", 1) for part in rest if "=" in part)
+        if media != "application/json":
+            continue
+        if params.get("as") != "APIGroupDiscoveryList":
+            return ""
+        if params.get("g") == "apidiscovery.k8s.io" and params.get("v") in AGGREGATED:
+            return params["v"]
+    return ""
+
+
+def storage_version_hash(kind: Kind) -> str:
+    """Changes when what is stored changes: the hash of the storage version's group/version/kind."""
+    hub = kind.hub
+    text = f"{hub.group}/{hub.version}/{kind.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
+
+
+def _singular(kind: Kind) -> str:
+    return kind.singular or kind.kind.lower()
+
+
+def _resource(kind: Kind, version: Version) -> Obj:
+    found: Obj = {
+        "name": kind.plural,
+        "singularName": _singular(kind),
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": sorted(kind.verbs),
+    }
+    if kind.short_names:
+        found["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        found["categories"] = list(kind.categories)
+    if not kind.ephemeral:
+        found["storageVersionHash"] = storage_version_hash(kind)
+    return found
+
+
+def _subresource(kind: Kind, sub: Subresource) -> Obj:
+    found: Obj = {"name": f"{kind.plural}/{sub.name}", "singularName": "", "namespaced": kind.namespaced}
+    if sub.group or sub.version:
+        found["group"], found["version"] = sub.group, sub.version
+    found["kind"] = sub.kind
+    found["verbs"] = sorted(sub.verbs)
+    return found
+
+
+def _discovered(kind: Kind, version: Version) -> Obj:
+    found: Obj = {
+        "resource": kind.plural,
+        "responseKind": {"group": version.group, "version": version.version, "kind": kind.kind},
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": _singular(kind),
+        "verbs": sorted(kind.verbs),
+    }
+    if kind.short_names:
+        found["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        found["categories"] = list(kind.categories)
+    if kind.subresources:
+        found["subresources"] = [
+            {
+                "subresource": s.name,
+                "responseKind": {
+                    "group": s.group or version.group,
+                    "version": s.version or version.version,
+                    "kind": s.kind,
+                },
+                "verbs": sorted(s.verbs),
+            }
+            for s in sorted(kind.subresources, key=lambda s: s.name)
+        ]
+    return found
+
+
+def version_info(product: str) -> Obj:
+    return {
+        "major": "1",
+        "minor": MINOR,
+        "emulationMajor": "1",
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(int(MINOR) - 1),
+        "gitVersion": f"v1.{MINOR}.0+navarch{product}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": platform.python_implementation(),
+        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
+    }
+
+
+Check = Callable[[], bool]
+
+
+def health(request: Request, parts: Sequence[str], checks: Mapping[str, Check]) -> Response:
+    """/livez, /readyz and /healthz, each check below its own path."""
+    root = parts[0]
+    if len(parts) > 1:
+        name = "/".join(parts[1:])
+        if name not in checks:
+            return not_found()
+        chosen: Mapping[str, Check] = {name: checks[name]}
+    else:
+        excluded = set(request.query.get("exclude", ()))
+        chosen = {name: check for name, check in checks.items() if name not in excluded}
+    failed = [name for name, check in chosen.items() if not check()]
+    if failed or "verbose" in request.query:
+        lines = [
+            f"[{'-' if n in failed else '+'}]{n} {'failed: reason withheld' if n in failed else 'ok'}" for n in chosen
+        ]
+        lines.append(f"{root} check {'failed' if failed else 'passed'}")
+        text = "\n".join(lines) + "\n"
+    else:
+        text = "ok"
+    return plain(500 if failed else 200, text)
+
+
+def plain(status: int, text: str) -> Response:
+    headers = [("X-Content-Type-Options", "nosniff")]
+    return Response(status, text.encode(), "text/plain; charset=utf-8", headers)
+
+
+def not_found() -> Response:
+    """What upstream's mux says of a path that nothing serves."""
+    return plain(404, "404 page not found\n")
+
+
+def index(paths: Sequence[str]) -> Any:
+    return {"paths": sorted(paths)}

@@ -1,0 +1,158 @@
+"""What an answer shows of entries: an object, a list or a watch event, as itself, as a Table or as its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from navarch.api import wire
+from navarch.api.kind import Kind, Version
+from navarch.apiserver import codec
+from navarch.apiserver.negotiate import JSON, PROTOBUF, Output, dump, encode
+from navarch.apiserver.registry.listing import Page
+from navarch.apiserver.watchcache import Entry
+from navarch.machinery import tables
+from navarch.machinery.protobuf import seal, varint
+from navarch.machinery.types import Obj
+
+INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+
+
+class Clock(Protocol):
+    def now(self) -> float: ...
+
+
+class View:
+    """One kind at one version, as one media type: the encoder of gets, lists and watches."""
+
+    def __init__(self, kind: Kind, version: Version, output: Output, include: str, world: Clock) -> None:
+        self._kind = kind
+        self._version = version
+        self._output = output
+        self._include = include or "Metadata"
+        self._world = world
+        self._plain = output.media == JSON and not output.kind and version is kind.hub
+        self.name = f"{output.media};{output.kind};{output.version};{version.gv};{self._include}"
+        """Names the encoder for sharing: equal names make equal bytes."""
+
+    # -- one object
+
+    def object(self, entry: Entry, pretty: bool = False) -> bytes:
+        if self._plain and not pretty:
+            return entry.data
+        return self._body(self._shown(entry.obj), pretty)
+
+    def tree(self, obj: Obj, pretty: bool = False) -> bytes:
+        """The body of an object that has no entry (a Scale): only as itself."""
+        media = self._output.media
+        return encode(obj, JSON if media == PROTOBUF else media, "", pretty)
+
+    def _shown(self, obj: Obj) -> Obj:
+        """The object as the client asked for it."""
+        match self._output.kind:
+            case "Table":
+                return self._table([obj], {"resourceVersion": obj["metadata"].get("resourceVersion", "")})
+            case "PartialObjectMetadata" | "PartialObjectMetadataList":
+                return partial(obj, self._output.version)
+            case _:
+                return codec.from_hub(self._kind, self._version, obj)
+
+    def _table(self, objs: Iterable[Obj], metadata: Obj, headers: bool = True) -> Obj:
+        include: Any = self._include
+        table = tables.table(self._kind, objs, self._world.now(), include, metadata, headers)
+        if self._output.version != "v1":
+            table["apiVersion"] = f"meta.k8s.io/{self._output.version}"
+        return table
+
+    def _body(self, tree: Obj, pretty: bool) -> bytes:
+        definition = self._version.definition if not self._output.kind else f"{_META}.{tree['kind']}"
+        return encode(tree, self._output.media, definition, pretty)
+
+    # -- lists
+
+    def list(self, page: Page, pretty: bool = False) -> bytes | Sequence[bytes]:
+        metadata: Obj = {"resourceVersion": str(page.revision)}
+        if page.continue_token:
+            metadata["continue"] = page.continue_token
+            if page.remaining is not None:
+                metadata["remainingItemCount"] = page.remaining
+        if self._plain and not pretty:
+            head = {"kind": self._kind.list_kind, "apiVersion": str(self._version.gv), "metadata": metadata}
+            return orjson.dumps(head)[:-1] + b',"items":[' + b",".join([e.data for e in page.entries]) + b"]}"
+        objs = [entry.obj for entry in page.entries]
+        match self._output.kind:
+            case "Table":
+                return self._body(self._table(objs, metadata), pretty)
+            case "PartialObjectMetadata" | "PartialObjectMetadataList":
+                version = self._output.version
+                tree: Obj = {
+                    "kind": "PartialObjectMetadataList",
+                    "apiVersion": f"meta.k8s.io/{version}",
+                    "metadata": metadata,
+                    "items": [partial(obj, version) for obj in objs],
+                }
+                return self._body(tree, pretty)
+            case _:
+                tree = {
+                    "kind": self._kind.list_kind,
+                    "apiVersion": str(self._version.gv),
+                    "metadata": metadata,
+                    "items": [codec.from_hub(self._kind, self._version, obj) for obj in objs],
+                }
+                definition = self._version.definition + "List"
+                return encode(tree, self._output.media, definition, pretty)
+
+    # -- watches (fanout.Encoder)
+
+    def event(self, type: str, entry: Entry, revision: int) -> bytes:
+        if self._plain:
+            return b'{"type":"%b","object":%b}\n' % (type.encode(), entry.data_at(revision))
+        return self._event(type, self._shown(entry.obj_at(revision)))
+
+    def bookmark(self, revision: int, initial_events_end: bool) -> bytes:
+        metadata: Obj = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_events_end:
+            metadata["annotations"] = INITIAL_EVENTS_END
+        obj: Obj = {"kind": self._kind.kind, "apiVersion": str(self._version.gv), "metadata": metadata}
+        match self._output.kind:
+            case "Table":
+                obj = self._table([obj], {"resourceVersion": str(revision)})
+            case "PartialObjectMetadata" | "PartialObjectMetadataList":
+                obj = partial(obj, self._output.version)
+            case _:
+                pass
+        return self._event("BOOKMARK", obj)
+
+    def error(self, status: Obj) -> bytes:
+        """The event that ends a watch with a Status."""
+        if self._output.media == PROTOBUF:
+            return _frame("ERROR", wire.encode_body(f"{_META}.Status", status))
+        return dump({"type": "ERROR", "object": status}) + b"\n"
+
+    def _event(self, type: str, obj: Obj) -> bytes:
+        if self._output.media == PROTOBUF:
+            definition = self._version.definition if not self._output.kind else f"{_META}.{obj['kind']}"
+            payload = wire.encode(definition, obj)
+            return _frame(type, seal(obj["apiVersion"], obj["kind"], payload))
+        return dump({"type": type, "object": obj}) + b"\n"
+
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+
+
+def partial(obj: Obj, version: str) -> Obj:
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": obj["metadata"],
+    }
+
+
+def _frame(type: str, body: bytes) -> bytes:
+    """A WatchEvent message with its length before it, as a protobuf watch sends them."""
+    raw = b"\n" + varint(len(body)) + body
+    name = type.encode()
+    message = b"\n" + varint(len(name)) + name + b"\x12" + varint(len(raw)) + raw
+    return len(message).to_bytes(4, "big") + message

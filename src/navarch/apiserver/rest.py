@@ -1,0 +1,387 @@
+"""HTTP requests for resources: the path's resource and verb, the registry call, the answer.
+
+Reads answer at once, without a task; writes answer a coroutine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from navarch.api.kind import Version
+from navarch.apiserver import negotiate, options
+from navarch.apiserver.fanout import Watcher
+from navarch.apiserver.negotiate import JSON, PROTOBUF, accepted, is_pretty, read_body
+from navarch.apiserver.output import View
+from navarch.apiserver.patching import Patch
+from navarch.apiserver.registry.call import Call
+from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.listing import Page, list_objects, open_watch, parse_revision, select
+from navarch.apiserver.registry.virtual import Virtual
+from navarch.apiserver.request import Request, Response, StreamWriter
+from navarch.apiserver.watchcache import Entry
+from navarch.client.interface import PatchType
+from navarch.machinery import decode, errors
+from navarch.machinery.errors import StatusError
+from navarch.machinery.types import GroupKind, Obj
+from navarch.machinery.yamltext import parse_yaml
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import ApiServer
+
+Answer = Response | Awaitable[Response]
+PATCH_TYPES: dict[str, PatchType] = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+WATCH_SECONDS = 1800
+"""A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
+HIGH_WATER = 256 * 1024
+"""Bytes that may wait for a watcher before it is paused."""
+
+
+class Target(NamedTuple):
+    """What a resource path names."""
+
+    group: str
+    version: str
+    namespace: str
+    resource: str
+    name: str
+    subresource: str
+    rest: tuple[str, ...]
+
+
+@lru_cache(maxsize=8192)
+def target_of(path: str) -> Target | None:
+    """Reads /api/v1/... and /apis/group/version/...; None for a path that names no resource."""
+    parts = [unquote(p) for p in path.split("/") if p]
+    if len(parts) >= 3 and parts[0] == "api":
+        group, version, rest = "", parts[1], parts[2:]
+    elif len(parts) >= 4 and parts[0] == "apis":
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    if rest[0] == "watch" and len(rest) > 1:
+        rest = rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    rest += [""] * (3 - len(rest))
+    return Target(group, version, namespace, rest[0], rest[1], rest[2], tuple(rest[3:]))
+
+
+class Rest:
+    """The resource handlers of one server."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self._served: dict[tuple[str, str, str], tuple[Registry, Version]] = {}
+        for registry in server.registries.values():
+            for version in registry.kind.versions:
+                self._served[version.group, version.version, registry.kind.plural] = (registry, version)
+
+    def groups(self) -> set[tuple[str, str]]:
+        return {(group, version) for group, version, _ in self._served}
+
+    def handle(self, request: Request, target: Target) -> Answer:
+        """Raises StatusError."""
+        served = self._served.get((target.group, target.version, target.resource))
+        if served is None:
+            raise errors.path_not_found()
+        registry, version = served
+        if bool(target.namespace) and not registry.kind.namespaced:
+            raise errors.path_not_found()
+        if version.deprecation:
+            request.warnings.append(version.deprecation)
+        if target.subresource:
+            return self._subresource(request, target, registry, version)
+        method = request.method
+        if method in ("GET", "HEAD"):
+            if target.name:
+                return self._get(request, target, registry, version)
+            if "watch" in request.raw_query and options.flag(request.param("watch") or "false"):
+                return self._watch(request, target, registry, version)
+            return self._list(request, target, registry, version)
+        needs_name = {"POST": False, "PUT": True, "PATCH": True}.get(method)
+        verbs = registry.kind.verbs
+        if method == "POST" and not target.name and "create" in verbs:
+            return self._create(request, target, registry, version)
+        if needs_name and target.name and ("update" if method == "PUT" else "patch") in verbs:
+            change = self._update if method == "PUT" else self._patch
+            return change(request, target, registry, version)
+        if method == "DELETE" and "delete" in verbs:
+            remove = self._delete if target.name else self._delete_collection
+            return remove(request, target, registry, version)
+        raise not_allowed()
+
+    # -- reads
+
+    def _view(self, request: Request, registry: Registry, version: Version) -> View:
+        output = accepted(request.headers.get("accept", ""))
+        include = request.param("includeObject") if output.kind == "Table" else ""
+        if include not in ("", "None", "Metadata", "Object"):
+            raise errors.bad_request(f'unrecognized includeObject value: "{include}"')
+        return View(registry.kind, version, output, include, self._server.world)
+
+    def _answer(self, request: Request, view: View, entry: Entry, status: int = 200) -> Response:
+        return Response(status, view.object(entry, is_pretty(request)), content_type=_content_type(request))
+
+    def _get(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+        view = self._view(request, registry, version)
+        wanted = parse_revision(request.param("resourceVersion")) if request.raw_query else 0
+        if wanted > self._server.caches.revision:
+            raise errors.too_large_resource_version(self._server.caches.revision, wanted)
+        if self._server.embedded:
+            return self._answer(request, view, registry.get(target.namespace, target.name))
+        return self._get_fresh(request, target, registry, view)
+
+    async def _get_fresh(self, request: Request, target: Target, registry: Registry, view: View) -> Response:
+        await self._server.current()
+        return self._answer(request, view, registry.get(target.namespace, target.name))
+
+    def _list(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+        view = self._view(request, registry, version)
+        asked = options.list_options(request, False)
+
+        def answer(page: Page) -> Response:
+            return Response(200, view.list(page, is_pretty(request)), content_type=_content_type(request))
+
+        if self._server.embedded:
+            page = list_objects(registry, target.namespace, asked, self._server.caches.revision)
+            if isinstance(page, Page):
+                return answer(page)
+
+        async def later() -> Response:
+            current = await self._server.current()
+            found = list_objects(registry, target.namespace, asked, current)
+            return answer(found if isinstance(found, Page) else await found)
+
+        return later()
+
+    def _watch(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+        view = self._view(request, registry, version)
+        asked = options.list_options(request, True)
+        server = self._server
+        select(registry, target.namespace, asked)
+        wanted = parse_revision(asked.resource_version)
+        if wanted > server.caches.revision:
+            raise errors.too_large_resource_version(server.caches.revision, wanted)
+        seconds = asked.timeout_seconds or WATCH_SECONDS * (1 + server.world.random().random())
+
+        def stream(writer: StreamWriter) -> Callable[[], None] | None:
+            watcher: Watcher | None = None
+
+            def sink(chunks: Sequence[bytes]) -> None:
+                writer.write(chunks)
+                if writer.buffered > HIGH_WATER and watcher is not None and not watcher.paused:
+                    watcher.pause()
+                    writer.on_drain(watcher.resume)
+
+            def close() -> None:
+                timer.cancel()
+                if watcher is not None:
+                    watcher.cancel()
+                writer.finish()
+
+            try:
+                watcher = open_watch(
+                    registry, target.namespace, asked, server.caches.revision, view, sink, lambda: close()
+                )
+            except StatusError as err:
+                writer.write([view.error(err.to_status())])
+                writer.finish()
+                return None
+            timer = server.world.call_later(seconds, close)
+
+            def gone() -> None:
+                timer.cancel()
+                watcher.cancel()
+
+            return gone
+
+        media = accepted(request.headers.get("accept", "")).media
+        content_type = f"{PROTOBUF};stream=watch" if media == PROTOBUF else JSON
+        return Response(200, content_type=content_type, stream=stream)
+
+    # -- writes
+
+    def _call(
+        self, request: Request, target: Target, version: Version, kind: str, subresource: str = ""
+    ) -> tuple[Call, str]:
+        """The call, and the fieldValidation directive."""
+        dry_run, manager, validation = options.write_options(request, kind)
+        agent = request.headers.get("user-agent", "")
+        call = Call(
+            user=request.user,
+            version=version,
+            namespace=target.namespace,
+            name=target.name,
+            subresource=subresource,
+            manager=manager or agent.partition("/")[0][: options.MAX_MANAGER] or "unknown",
+            dry_run=dry_run,
+            options={"kind": kind, "apiVersion": "meta.k8s.io/v1"},
+            warnings=request.warnings,
+        )
+        return call, validation
+
+    def _tree(
+        self, request: Request, registry: Registry, version: Version, validation: str, warnings: list[str]
+    ) -> Any:
+        """The body's tree; duplicate fields warned about or refused."""
+        body = read_body(request, registry.kind.kind, version.definition, validation != "Ignore")
+        if body.duplicates:
+            messages = decode.strict_errors([], body.duplicates)
+            if validation == "Strict":
+                from navarch.api.schemas import schema
+
+                raise decode.strict_error(schema(version.definition), body.tree, messages)
+            warnings.extend(messages)
+        return body.tree
+
+    async def _create(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+        view = self._view(request, registry, version)
+        call, validation = self._call(request, target, version, "CreateOptions")
+        if registry.kind.namespaced and not target.namespace:
+            raise errors.bad_request("an empty namespace may not be set during creation")
+        tree = self._tree(request, registry, version, validation, call.warnings)
+        entry = await self._server.operations.create(registry, call, tree, validation)
+        return self._answer(request, view, entry, 201)
+
+    async def _update(
+        self, request: Request, target: Target, registry: Registry, version: Version, subresource: str = ""
+    ) -> Response:
+        view = self._view(request, registry, version)
+        call, validation = self._call(request, target, version, "UpdateOptions", subresource)
+        first = [self._tree(request, registry, version, validation, call.warnings)]
+
+        def tree() -> Any:
+            return first.pop() if first else read_body(request, registry.kind.kind, version.definition).tree
+
+        entry, created = await self._server.operations.update(registry, call, tree, validation)
+        return self._answer(request, view, entry, 201 if created else 200)
+
+    async def _patch(
+        self, request: Request, target: Target, registry: Registry, version: Version, subresource: str = ""
+    ) -> Response:
+        view = self._view(request, registry, version)
+        call, validation = self._call(request, target, version, "PatchOptions", subresource)
+        patch = read_patch(request)
+        entry, created = await self._server.operations.patch(registry, call, patch, validation)
+        return self._answer(request, view, entry, 201 if created else 200)
+
+    async def _delete(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+        view = self._view(request, registry, version)
+        asked, dry_run = options.delete_options(request)
+        call, _ = self._call(request, target, version, "DeleteOptions")
+        call.dry_run = call.dry_run or dry_run
+        entry, gone = await self._server.operations.delete(registry, call, asked)
+        status = 202 if not gone and asked.orphan_dependents is False else 200
+        if not gone or registry.returns_deleted:
+            return self._answer(request, view, entry, status)
+        return Response(status, view.tree(_deleted(registry, entry), is_pretty(request)), _content_type(request))
+
+    async def _delete_collection(
+        self, request: Request, target: Target, registry: Registry, version: Version
+    ) -> Response:
+        view = self._view(request, registry, version)
+        asked, dry_run = options.delete_options(request)
+        selection = options.list_options(request, False)
+        call, _ = self._call(request, target, version, "DeleteOptions")
+        call.dry_run = call.dry_run or dry_run
+        page = await self._server.operations.delete_collection(registry, call, asked, selection)
+        return Response(200, view.list(page, is_pretty(request)), _content_type(request))
+
+    # -- subresources
+
+    def _subresource(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+        name = target.subresource
+        found = next((s for s in registry.kind.subresources if s.name == name), None)
+        if found is None:
+            raise errors.path_not_found()
+        if virtual := self._server.virtual(registry.resource, name):
+            return self._virtual(request, target, registry, version, virtual)
+        if request.method in ("GET", "HEAD") and "get" in found.verbs:
+            return self._get(request, target, registry, version)
+        if request.method == "PUT" and "update" in found.verbs:
+            return self._update(request, target, registry, version, name)
+        if request.method == "PATCH" and "patch" in found.verbs:
+            return self._patch(request, target, registry, version, name)
+        raise not_allowed()
+
+    def _virtual(
+        self, request: Request, target: Target, registry: Registry, version: Version, virtual: Virtual
+    ) -> Coroutine[Any, Any, Response]:
+        async def run() -> Response:
+            view = self._view(request, registry, version)
+            call, _ = self._call(request, target, version, "UpdateOptions", target.subresource)
+            method, status = request.method, 200
+            if method in ("GET", "HEAD"):
+                tree = await virtual.get(call)
+            elif method == "POST":
+                tree = await virtual.create(call, _object(read_body(request, "", virtual.definition).tree))
+                status = 201
+            elif method == "PUT":
+                wanted = _object(read_body(request, "", virtual.definition).tree)
+                tree = await virtual.update(call, lambda _: wanted)
+            elif method == "PATCH":
+                tree = await virtual.update(call, read_patch(request).applied_to_virtual)
+            else:
+                raise not_allowed()
+            return Response(status, view.tree(tree, is_pretty(request)), _content_type(request))
+
+        return run()
+
+
+def _content_type(request: Request) -> str:
+    media = accepted(request.headers.get("accept", "")).media
+    return media
+
+
+def _object(tree: Any) -> Obj:
+    if not isinstance(tree, dict):
+        raise errors.bad_request("the body is not an object")
+    return tree
+
+
+def not_allowed() -> StatusError:
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+
+
+def _deleted(registry: Registry, entry: Entry) -> Obj:
+    """The Status that answers a DELETE."""
+    details: Obj = {"name": entry.name}
+    if registry.resource.group:
+        details["group"] = registry.resource.group
+    details["kind"] = registry.resource.resource
+    details["uid"] = entry.obj["metadata"].get("uid", "")
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def read_patch(request: Request) -> Patch:
+    """The patch of a PATCH request. Raises 400 and 415."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = PATCH_TYPES.get(media)
+    if kind is None:
+        raise errors.unsupported_media_type(PATCH_TYPES)
+    force = request.param("force")
+    if kind != "apply":
+        if force:
+            errs = errors.FieldErrors()
+            errs.forbidden("force", "may not be specified for non-apply patch")
+            raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
+        return Patch(kind, decode.parse_json(request.body))
+    if not request.param("fieldManager"):
+        errs = errors.FieldErrors()
+        errs.required("fieldManager", "is required for apply patch")
+        raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
+    return Patch(kind, _object(parse_yaml(request.body)), bool(force) and options.flag(force))
+
+
+def error_response(err: StatusError) -> Response:
+    """The answer that carries a failure."""
+    return Response(err.code, negotiate.dump(err.to_status()), headers=err.headers)
