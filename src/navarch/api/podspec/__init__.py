@@ -1,0 +1,1 @@
+"""What every kind that holds pods shares: the pod spec's defaults, validation and printed columns."""

@@ -1,0 +1,113 @@
+"""Sums of a pod's resources, for pod-level defaults and the QoS class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from navarch.machinery.quantity import Quantity
+from navarch.machinery.types import Obj
+
+Amounts = dict[str, Quantity]
+
+
+def amounts(tree: Obj | None) -> Amounts:
+    """A resource list with its quantities read."""
+    return {name: Quantity.parse(str(value)) for name, value in (tree or {}).items()}
+
+
+def _add(total: Amounts, more: Amounts) -> None:
+    for name, value in more.items():
+        total[name] = total[name] + value if name in total else value
+
+
+def _raise(total: Amounts, other: Amounts) -> None:
+    for name, value in other.items():
+        if name not in total or total[name] < value:
+            total[name] = value
+
+
+def is_sidecar(container: Obj) -> bool:
+    """Whether an init container keeps running (restartPolicy Always)."""
+    return container.get("restartPolicy") == "Always"
+
+
+def aggregate(spec: Obj, side: str) -> Amounts:
+    """What a pod's containers take together; `side` is `requests` or `limits`.
+
+    The sum over containers and sidecars, or the largest step of initialisation where that is more.
+    """
+    total: Amounts = {}
+    for container in spec.get("containers") or ():
+        _add(total, amounts((container.get("resources") or {}).get(side)))
+    sidecars: Amounts = {}
+    peak: Amounts = {}
+    for container in spec.get("initContainers") or ():
+        step = amounts((container.get("resources") or {}).get(side))
+        if is_sidecar(container):
+            _add(total, step)
+            _add(sidecars, step)
+            step = dict(sidecars)
+        else:
+            _add(step, sidecars)
+        _raise(peak, step)
+    _raise(total, peak)
+    return total
+
+
+def _is_pod_level(name: str) -> bool:
+    return name in ("cpu", "memory") or name.startswith("hugepages-")
+
+
+def default_pod_level(spec: Obj) -> None:
+    """Fills `spec.resources` from the containers, and its requests from its limits (KEP-2837)."""
+    resources: Obj = spec["resources"]
+    limits: Obj = dict(resources.get("limits") or {})
+    requests: Obj = dict(resources.get("requests") or {})
+    if not limits and not requests:
+        return
+    for name, value in aggregate(spec, "limits").items():
+        if name.startswith("hugepages-") and name not in requests and name not in limits:
+            limits[name] = str(value)
+    if limits:
+        resources["limits"] = limits
+        for name, value in aggregate(spec, "requests").items():
+            if name in ("cpu", "memory") and name not in requests:
+                requests[name] = str(value)
+        for name, value in limits.items():
+            if _is_pod_level(name):
+                requests.setdefault(name, value)
+    if requests:
+        resources["requests"] = requests
+
+
+def _compute(tree: Obj | None) -> Iterator[tuple[str, Quantity]]:
+    for name in ("cpu", "memory"):
+        if tree and (text := tree.get(name)) is not None and (value := Quantity.parse(str(text))) > ZERO:
+            yield name, value
+
+
+ZERO = Quantity.parse("0")
+
+
+def qos_class(spec: Obj) -> str:
+    """Guaranteed, Burstable or BestEffort, by the cpu and memory that the pod or its containers name."""
+    if spec.get("resources"):
+        holders = [spec["resources"]]
+    else:
+        holders = [c.get("resources") or {} for f in ("containers", "initContainers") for c in spec.get(f) or ()]
+    requests: Amounts = {}
+    limits: Amounts = {}
+    guaranteed = True
+    for holder in holders:
+        if not holder:
+            guaranteed = False
+            continue
+        _add(requests, dict(_compute(holder.get("requests"))))
+        own = dict(_compute(holder.get("limits")))
+        _add(limits, own)
+        guaranteed = guaranteed and len(own) == 2
+    if not requests and not limits:
+        return "BestEffort"
+    if guaranteed and requests == limits:
+        return "Guaranteed"
+    return "Burstable"
