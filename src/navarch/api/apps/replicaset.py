@@ -1,0 +1,81 @@
+"""ReplicaSet: so many pods of one template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from navarch.api.kind import SCALE, Column, Kind, Version, status_of
+from navarch.api.podspec import checks, workload
+from navarch.api.podspec.defaults import default_template
+from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, selector_cell, template_cells
+from navarch.machinery.errors import FieldErrors
+from navarch.machinery.tables import age_of
+from navarch.machinery.types import Obj
+
+
+def defaults(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
+    if spec.get("replicas") is None:
+        spec["replicas"] = 1
+    default_template(spec.setdefault("template", {}))
+
+
+def retired_defaults(obj: Obj) -> None:
+    workload.selector_from_template(obj.setdefault("spec", {}))
+    defaults(obj)
+    if not obj["metadata"].get("labels") and (labels := obj["spec"]["template"].get("metadata", {}).get("labels")):
+        obj["metadata"]["labels"] = dict(labels)
+
+
+def validate(obj: Obj, errs: FieldErrors) -> None:
+    checks.non_negative(errs, "spec", obj["spec"], "replicas", "minReadySeconds")
+    workload.selected_template(obj["spec"], "deployment", errs)
+
+
+def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    counts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+    workload.replica_counts(new.get("status") or {}, errs, *counts)
+
+
+def row(obj: Obj, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    return [
+        obj["metadata"]["name"],
+        spec.get("replicas", 0),
+        status.get("replicas", 0),
+        status.get("readyReplicas", 0),
+        age_of(obj, now),
+        *template_cells(spec.get("template")),
+        selector_cell(spec.get("selector")),
+    ]
+
+
+KIND = Kind(
+    kind="ReplicaSet",
+    plural="replicasets",
+    short_names=("rs",),
+    categories=("all",),
+    versions=(
+        Version(group="apps", version="v1", definition="io.k8s.api.apps.v1.ReplicaSet"),
+        workload.retired("apps", "v1beta2", "ReplicaSet", "v1.9"),
+        workload.retired("extensions", "v1beta1", "ReplicaSet", "v1.9", defaults=retired_defaults),
+    ),
+    subresources=(SCALE, status_of("ReplicaSet")),
+    defaults=defaults,
+    validate=validate,
+    validate_update=workload.immutable_selector,
+    validate_status_update=validate_status_update,
+    has_generation=True,
+    columns=(
+        NAME,
+        Column(name="Desired", type="integer", description="How many pods there should be."),
+        Column(name="Current", type="integer", description="How many pods there are."),
+        Column(name="Ready", type="integer", description="How many of them are ready."),
+        AGE,
+        *TEMPLATE_COLUMNS,
+        SELECTOR,
+    ),
+    row=row,
+    fields=lambda obj: {"status.replicas": str((obj.get("status") or {}).get("replicas", 0))},
+    extra={"scale": workload.SCALE_PATHS},
+)
