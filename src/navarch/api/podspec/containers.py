@@ -298,7 +298,8 @@ def _devices(devices: Sequence[Obj], mounts: Sequence[Obj], path: str, volumes: 
     mount_paths = {m.get("mountPath") for m in mounts}
     for index, device in enumerate(devices):
         at_name, at_path = f"{path}[{index}].name", f"{path}[{index}].devicePath"
-        name, where = device.get("name", ""), device.get("devicePath", "")
+        name: str = device.get("name") or ""
+        where: str = device.get("devicePath") or ""
         if not name:
             errs.required(at_name)
         if name in seen_names:

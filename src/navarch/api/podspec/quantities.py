@@ -40,7 +40,7 @@ def container_resource_name(name: str, path: str, errs: FieldErrors) -> None:
 
 def _amount(name: str, text: str, path: str, errs: FieldErrors) -> Quantity:
     value = Quantity.of(text)
-    if value.sign() < 0:
+    if value.sign < 0:
         errs.invalid(path, str(value), checks.NOT_NEGATIVE)
     if not is_native(name) and value.milli() % 1000:
         errs.invalid(path, str(value), "must be an integer")

@@ -102,7 +102,7 @@ def _app_armor(profile: Obj, path: str, errs: FieldErrors) -> None:
     if kind == "Localhost":
         if not (local or "").strip():
             errs.required(at, "must be set when AppArmor type is Localhost")
-        elif local != local.strip():
+        elif local and local != local.strip():
             errs.invalid(at, local, "must not be padded with whitespace")
         if len(local or "") > 4095:
             errs.too_long(at, 4095)

@@ -75,7 +75,7 @@ def _needs(*fields: str) -> Check:
 
 def _empty_dir(source: Obj, path: str, errs: FieldErrors) -> None:
     limit = source.get("sizeLimit")
-    if limit is not None and Quantity.of(limit).sign() < 0:
+    if limit is not None and Quantity.of(limit).sign < 0:
         errs.forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")
 
 
@@ -143,7 +143,8 @@ def _projected(source: Obj, path: str, errs: FieldErrors) -> None:
                 errs.invalid(path, shown, "conflicting duplicate paths")
             taken.add(where)
 
-    for index, projection in enumerate(source.get("sources") or ()):
+    sources: Sequence[Obj] = source.get("sources") or ()
+    for index, projection in enumerate(sources):
         at = f"{path}.sources[{index}]"
         chosen = [kind for kind, value in projection.items() if value is not None]
         for kind in ("secret", "configMap"):
