@@ -338,8 +338,7 @@ class Rest:
 
 
 def _content_type(request: Request) -> str:
-    media = accepted(request.headers.get("accept", "")).media
-    return media
+    return accepted(request.headers.get("accept", "")).media
 
 
 def _object(tree: Any) -> Obj:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import orjson
@@ -18,7 +18,7 @@ import orjson
 from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Change, Fanout
 from navarch.machinery.types import GroupResource, Obj
-from navarch.store.interface import Event, Store
+from navarch.store.interface import Event, Store, WatchHandle
 
 ROOT = "/registry/"
 LOAD_PAGE = 2_000
@@ -190,7 +190,7 @@ class CacheSet:
         """Every cache shows the store as of this revision, or later."""
         self._caches: dict[GroupResource, ResourceCache] = {}
         self._by_prefix: dict[str, ResourceCache] = {}
-        self._handle: object | None = None
+        self._handle: WatchHandle | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         for kind in kinds:
             if not kind.ephemeral:
@@ -203,7 +203,7 @@ class CacheSet:
     def __getitem__(self, resource: GroupResource) -> ResourceCache:
         return self._caches[resource]
 
-    def __iter__(self) -> Iterable[ResourceCache]:
+    def __iter__(self) -> Iterator[ResourceCache]:
         return iter(self._caches.values())
 
     def get(self, resource: GroupResource) -> ResourceCache | None:
@@ -238,7 +238,7 @@ class CacheSet:
 
     def stop(self) -> None:
         if self._handle is not None:
-            self._handle.cancel()  # type: ignore[attr-defined]
+            self._handle.cancel()
             self._handle = None
         for cache in self._caches.values():
             cache.fanout.stop()
@@ -259,6 +259,3 @@ class CacheSet:
             for _, waiter in due:
                 if not waiter.done():
                     waiter.set_result(None)
-
-
-Matcher = Callable[[Entry], bool]

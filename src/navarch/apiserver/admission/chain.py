@@ -47,11 +47,11 @@ def refuse(request: AdmissionRequest, why: str) -> StatusError:
     name = request.name
     if not name and request.object is not None:
         name = request.object["metadata"].get("name") or request.object["metadata"].get("generateName", "")
-    return errors.forbidden(request.kind.group_resource, name or "Unknown", why)
+    return errors.forbidden(request.resource, name or "Unknown", why)
 
 
 PODS = GroupResource("", "pods")
 
 
 def creates_pod(request: AdmissionRequest) -> bool:
-    return request.kind.group_resource == PODS and request.operation == "CREATE" and not request.subresource
+    return request.resource == PODS and request.operation == "CREATE" and not request.subresource

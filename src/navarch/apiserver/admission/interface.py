@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from navarch.api.kind import Kind, Version
 from navarch.apiserver.request import User
-from navarch.machinery.types import Obj
+from navarch.machinery.types import GroupResource, Obj
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
@@ -30,6 +30,11 @@ class AdmissionRequest:
     options: Obj = field(default_factory=dict)
     """The CreateOptions, UpdateOptions or DeleteOptions."""
     warnings: list[str] = field(default_factory=list)
+    resource: GroupResource = field(init=False)
+    """The kind's group and plural."""
+
+    def __post_init__(self) -> None:
+        self.resource = self.kind.group_resource
 
 
 class Plugin(Protocol):

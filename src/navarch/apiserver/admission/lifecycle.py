@@ -19,10 +19,10 @@ class NamespaceLifecycle(BasePlugin):
         self._namespaces = caches[NAMESPACES]
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return bool(request.namespace) or request.kind.group_resource == NAMESPACES
+        return bool(request.namespace) or request.resource == NAMESPACES
 
     async def admit(self, request: AdmissionRequest) -> None:
-        if request.kind.group_resource == NAMESPACES or request.operation == "DELETE" or request.kind.ephemeral:
+        if request.resource == NAMESPACES or request.operation == "DELETE" or request.kind.ephemeral:
             return
         entry = self._namespaces.get("", request.namespace)
         if entry is None:
@@ -44,5 +44,5 @@ class NamespaceLifecycle(BasePlugin):
         raise refusal
 
     async def validate(self, request: AdmissionRequest) -> None:
-        if request.operation == "DELETE" and request.kind.group_resource == NAMESPACES and request.name in IMMORTAL:
+        if request.operation == "DELETE" and request.resource == NAMESPACES and request.name in IMMORTAL:
             raise errors.forbidden(NAMESPACES, request.name, "this namespace may not be deleted")

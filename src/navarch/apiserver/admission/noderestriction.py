@@ -57,7 +57,7 @@ class NodeRestriction(BasePlugin):
     async def validate(self, request: AdmissionRequest) -> None:
         if not request.user.name.startswith(NODE_PREFIX):
             raise refuse(request, f'could not determine node from user "{request.user.name}"')
-        check = self._checks.get(request.kind.group_resource)
+        check = self._checks.get(request.resource)
         if check is not None:
             check(request, request.user.name[len(NODE_PREFIX) :])
 

@@ -22,7 +22,7 @@ class TaintNodesByCondition(BasePlugin):
     name = "TaintNodesByCondition"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return request.kind.group_resource == NODES and request.operation == "CREATE" and not request.subresource
+        return request.resource == NODES and request.operation == "CREATE" and not request.subresource
 
     async def admit(self, request: AdmissionRequest) -> None:
         assert request.object is not None
@@ -38,7 +38,7 @@ class DefaultTolerationSeconds(BasePlugin):
     name = "DefaultTolerationSeconds"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        if request.kind.group_resource != PODS or request.subresource:
+        if request.resource != PODS or request.subresource:
             return False
         return request.operation == "CREATE" or request.operation == "UPDATE"
 
@@ -71,10 +71,10 @@ class Priority(BasePlugin):
     def handles(self, request: AdmissionRequest) -> bool:
         if request.subresource or request.operation not in ("CREATE", "UPDATE"):
             return False
-        return request.kind.group_resource in (PODS, PRIORITY_CLASSES)
+        return request.resource in (PODS, PRIORITY_CLASSES)
 
     async def admit(self, request: AdmissionRequest) -> None:
-        if request.kind.group_resource != PODS or request.object is None:
+        if request.resource != PODS or request.object is None:
             return
         spec = request.object.setdefault("spec", {})
         if request.operation == "UPDATE":
@@ -121,7 +121,7 @@ class Priority(BasePlugin):
         return lowest["metadata"]["name"], lowest.get("value", 0), lowest.get("preemptionPolicy")
 
     async def validate(self, request: AdmissionRequest) -> None:
-        if request.kind.group_resource != PRIORITY_CLASSES or request.object is None:
+        if request.resource != PRIORITY_CLASSES or request.object is None:
             return
         if not request.object.get("globalDefault"):
             return

@@ -28,7 +28,7 @@ class ServiceAccount(BasePlugin):
         self._world = world
 
     def handles(self, request: AdmissionRequest) -> bool:
-        if request.kind.group_resource != PODS or request.object is None:
+        if request.resource != PODS or request.object is None:
             return False
         if request.operation == "UPDATE":
             return request.subresource == "ephemeralcontainers"

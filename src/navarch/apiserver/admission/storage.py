@@ -22,11 +22,11 @@ class StorageObjectInUseProtection(BasePlugin):
     name = "StorageObjectInUseProtection"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return request.operation == "CREATE" and not request.subresource and request.kind.group_resource in PROTECTION
+        return request.operation == "CREATE" and not request.subresource and request.resource in PROTECTION
 
     async def admit(self, request: AdmissionRequest) -> None:
         assert request.object is not None
-        finalizer = PROTECTION[request.kind.group_resource]
+        finalizer = PROTECTION[request.resource]
         metadata = request.object["metadata"]
         present: list[str] = metadata.get("finalizers") or []
         if finalizer not in present:
@@ -42,7 +42,7 @@ class DefaultStorageClass(BasePlugin):
         self._classes = caches[CLASSES]
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return request.operation == "CREATE" and not request.subresource and request.kind.group_resource == CLAIMS
+        return request.operation == "CREATE" and not request.subresource and request.resource == CLAIMS
 
     async def admit(self, request: AdmissionRequest) -> None:
         assert request.object is not None

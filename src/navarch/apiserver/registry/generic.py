@@ -14,6 +14,7 @@ import orjson
 
 from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
 from navarch.api.meta import validate_metadata, validate_metadata_update
+from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Operation
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
@@ -36,18 +37,12 @@ Finish = Callable[[bool], None]
 """Ends what a `begin_*` hook began: True when the write happened."""
 
 
-class Admission(Protocol):
-    async def admit(self, request: AdmissionRequest) -> None: ...
-
-    async def validate(self, request: AdmissionRequest) -> None: ...
-
-
 class Environment(Protocol):
     """What registries share."""
 
     store: Store
     world: World
-    admission: Admission
+    admission: Chain
 
 
 def finish_nothing(done: bool) -> None:
