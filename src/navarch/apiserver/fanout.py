@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,6 +79,7 @@ class Watcher:
         "open",
         "paused",
         "position",
+        "queued",
         "sink",
     )
 
@@ -106,6 +108,7 @@ class Watcher:
         self.position = 0
         self.open = True
         self.paused = False
+        self.queued = False
 
     def cancel(self) -> None:
         self.open = False
@@ -139,7 +142,7 @@ class Fanout:
         self._watchers: dict[Watcher, None] = {}
         self._broad: dict[Watcher, None] = {}
         self._buckets: dict[str, dict[str, dict[Watcher, None]]] = {}
-        self._queue: dict[Watcher, None] = {}
+        self._queue: deque[Watcher] = deque()
         self._unseen: list[Change] = []
         """Changes whose watchers are not yet queued."""
         self._scheduled = False
@@ -176,7 +179,7 @@ class Fanout:
         del self._ring[:drop]
         self._base += drop
         self._route()
-        late = [w for w in self._watchers if w.position < self._base and (w.paused or w in self._queue)]
+        late = [w for w in self._watchers if w.position < self._base and (w.paused or w.queued)]
         for watcher in late:
             self._close(watcher)
 
@@ -200,7 +203,6 @@ class Fanout:
     def remove(self, watcher: Watcher) -> None:
         if self._watchers.pop(watcher, watcher) is watcher:
             return
-        self._queue.pop(watcher, None)
         if watcher.bucket is None:
             self._broad.pop(watcher, None)
             return
@@ -214,8 +216,15 @@ class Fanout:
 
     def wake(self, watcher: Watcher) -> None:
         if watcher.open:
-            self._queue[watcher] = None
+            self._enqueue((watcher,))
             self._schedule()
+
+    def _enqueue(self, watchers: Iterable[Watcher]) -> None:
+        append = self._queue.append
+        for watcher in watchers:
+            if not watcher.queued:
+                watcher.queued = True
+                append(watcher)
 
     def _close(self, watcher: Watcher) -> None:
         if watcher.open:
@@ -234,13 +243,12 @@ class Fanout:
         if not self._unseen:
             return
         changes, self._unseen = self._unseen, []
-        queue = self._queue
-        queue.update(self._broad)
+        self._enqueue(self._broad)
         for field, values in self._buckets.items():
             for change in changes:
                 for entry in (change.entry, change.previous):
                     if entry is not None and (found := values.get(entry.fields.get(field, ""))):
-                        queue.update(found)
+                        self._enqueue(found)
 
     def _pump(self) -> None:
         self._scheduled = False
@@ -248,8 +256,8 @@ class Fanout:
         deadline = time.perf_counter() + SLICE_SECONDS
         queue = self._queue
         while queue:
-            watcher = next(iter(queue))
-            del queue[watcher]
+            watcher = queue.popleft()
+            watcher.queued = False
             if not watcher.open or watcher.paused:
                 continue
             self._advance(watcher)
@@ -301,7 +309,7 @@ class Fanout:
             if not watcher.bookmarks:
                 continue
             any_wanted = True
-            if watcher in self._queue or watcher.paused or watcher.backlog:
+            if watcher.queued or watcher.paused or watcher.backlog:
                 continue
             name = watcher.encoder.name
             if name not in made:
