@@ -1,1 +1,0 @@
-"""Bytes to requests and back: TLS, HTTP/1.1, upgrades. Knows nothing of Kubernetes."""

@@ -1,0 +1,1 @@
+"""Bytes to requests and back: TLS, HTTP/1.1, streaming answers, upgrades. Knows nothing of Kubernetes."""

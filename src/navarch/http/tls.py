@@ -1,0 +1,114 @@
+"""TLS over memory buffers, on pyOpenSSL.
+
+The standard library's ssl can ask for a client certificate only together with refusing unknown ones in the handshake.
+Kubernetes answers such a client with HTTP 401 and a Status, so the certificate must come through unjudged: pyOpenSSL's
+verify callback lets it, and whoever authenticates requests judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+
+READ_SIZE = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """A server's certificate chain and key (PEM files), and whether it asks clients for theirs."""
+
+    certificate: Path
+    key: Path
+    ask_client: bool = True
+
+
+class TlsError(Exception):
+    """The peer does not speak TLS, or broke it off."""
+
+
+def server_context(config: TlsConfig) -> Any:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.use_certificate_chain_file(str(config.certificate))
+    context.use_privatekey_file(str(config.key))
+    context.check_privatekey()
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_alpn_select_callback(_choose_protocol)
+    if config.ask_client:
+        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    return context
+
+
+def _choose_protocol(_: Any, offered: Sequence[bytes]) -> Any:
+    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+class ServerTls:
+    """One connection's TLS state: bytes from the peer in, plain text out, and the other way round."""
+
+    __slots__ = ("_connection", "established")
+
+    def __init__(self, context: Any) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+        self.established = False
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """The plain text in what the peer sent (handshake records give none). Raises TlsError; EOF is an empty last
+        item."""
+        connection = self._connection
+        plain: list[bytes] = []
+        try:
+            for start in range(0, len(data), READ_SIZE):
+                connection.bio_write(data[start : start + READ_SIZE])
+                if not self.established:
+                    connection.do_handshake()
+                    self.established = True
+                while True:
+                    plain.append(connection.recv(READ_SIZE))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            plain.append(b"")
+        except SSL.Error as error:
+            raise TlsError(str(error)) from None
+        return plain
+
+    def send(self, data: bytes) -> None:
+        """Encrypts; take the result with `outgoing`."""
+        connection = self._connection
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[connection.send(view[: 1 << 20]) :]
+        except SSL.Error as error:
+            raise TlsError(str(error)) from None
+
+    def shut_down(self) -> None:
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            pass
+
+    def outgoing(self) -> bytes:
+        """What is to be sent to the peer now."""
+        found: list[bytes] = []
+        try:
+            while True:
+                found.append(self._connection.bio_read(1 << 20))
+        except SSL.WantReadError:
+            return found[0] if len(found) == 1 else b"".join(found)
+
+    def peer_certificate(self) -> bytes | None:
+        """DER."""
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None:
+            return None
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return certificate.public_bytes(Encoding.DER)
