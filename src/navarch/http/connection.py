@@ -62,6 +62,7 @@ class HttpConnection(asyncio.Protocol):
         self._body_bytes = 0
         self._waiting: deque[tuple[Request, bool, bool]] = deque()
         """(request, keep-alive, upgrade)"""
+        self._rest = b""
         self._busy = False
         self._closing = False
         self._paused = False
@@ -117,15 +118,17 @@ class HttpConnection(asyncio.Protocol):
                 self._send_raw(out)
         for piece in pieces:
             if not piece:
-                self.eof_received()
+                if not self.eof_received():
+                    self._transport.close()
                 return
             self._plain_received(piece)
 
     def eof_received(self) -> bool:
+        """Whether to keep the connection: a half-closed client may still wait for its answer; a stream's has gone."""
         if self._tunnel:
             self._tunnel.ended()
-            return False
-        return self._busy  # a half-closed client may still wait for its answer
+            return True
+        return self._busy and self._stream is None
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -213,9 +216,11 @@ class HttpConnection(asyncio.Protocol):
             self._next()
 
     def _upgrade_requested(self, rest: bytes) -> None:
-        """The bytes behind an upgrade's headers belong to the tunnel, if there will be one."""
-        if rest:
-            self.cache["upgrade.rest"] = rest
+        """The bytes behind an upgrade's headers belong to the tunnel, which may be there already or come later."""
+        if self._tunnel:
+            self._tunnel.feed(rest)
+        else:
+            self._rest = rest
 
     # -- answering
 
@@ -332,8 +337,8 @@ class HttpConnection(asyncio.Protocol):
         head += [f"{name}: {value}\r\n" for name, value in response.headers]
         self._send("".join([*head, "\r\n"]).encode("latin-1"))
         self._tunnel = _Tunnel(self, self._transport)
-        if rest := self.cache.pop("upgrade.rest", b""):
-            self._tunnel.feed(rest)
+        if self._rest:
+            self._tunnel.feed(self._rest)
         self._task = asyncio.get_running_loop().create_task(self._run_tunnel(response.upgrade, self._tunnel))
 
     async def _run_tunnel(self, upgrade: Callable[[Any], Awaitable[None]], tunnel: _Tunnel) -> None:
