@@ -25,6 +25,8 @@ Prepare = Callable[[Obj, Obj], None]
 Validate = Callable[[Obj, FieldErrors], None]
 ValidateUpdate = Callable[[Obj, Obj, FieldErrors], None]
 """(new, old, errors)."""
+NameRule = Callable[[str], list[str]]
+"""A name (or the prefix of a generated one, its last dash masked) -> what is wrong with it."""
 Row = Callable[[Obj, float], list[Any]]
 """(object, now in seconds since the epoch) -> one cell for each of the kind's columns."""
 
@@ -121,8 +123,8 @@ class Kind:
     validate: Validate = nothing
     validate_update: ValidateUpdate = nothing
     validate_status_update: ValidateUpdate = nothing
-    name_is_valid: Callable[[str], str] | None = None
-    """Returns what is wrong with metadata.name, or ""; None: the DNS subdomain rule."""
+    name_is_valid: NameRule | None = None
+    """What is wrong with metadata.name, one message each; None: the DNS subdomain rule."""
     has_generation: bool = False
     allow_create_on_update: bool = False
     """PUT to a name that does not exist creates (leases, endpoints, events, rbac objects ... as upstream)."""
