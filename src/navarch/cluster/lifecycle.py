@@ -47,7 +47,7 @@ class AdminApi:
     def __init__(self, config: ClusterConfig) -> None:
         admin = pki.paths(config)
         context = ssl.create_default_context(cafile=str(admin.ca_cert))
-        context.load_cert_chain(str(admin.admin_cert), str(admin.admin_key))
+        context.load_cert_chain(str(admin.admin.cert), str(admin.admin.key))
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
         self._server = f"https://127.0.0.1:{config.api_port}"
 
