@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import navarch.http.messages as http
 from navarch.http.messages import Connection, Response, StreamWriter, Tunnel
@@ -29,55 +29,34 @@ class User:
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 
 
-class RequestInfo:
-    """What a path asks for, as upstream's RequestInfo: the input of authorization, of routing and of audit.
+class RequestInfo(NamedTuple):
+    """What a path asks for, as upstream's RequestInfo: the input of authorization, of routing and of audit. Read by
+    `filters.request_info`, which caches and shares them."""
 
-    `verb` is the API verb (get, list, watch, create, update, patch, delete, deletecollection) of a resource request,
-    the lower-case method of any other."""
+    path: str
+    verb: str
+    """The API verb (get, list, watch, create, update, patch, delete, deletecollection) of a resource request, the
+    lower-case method of any other; "" for a method that is no verb."""
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    """Of a namespace itself: its own name."""
+    name: str = ""
+    """Of a list or watch: the one name that its field selector asks for, else empty."""
+    parts: tuple[str, ...] = ()
+    """Path segments after the subresource (proxy paths)."""
 
-    __slots__ = (
-        "group",
-        "is_resource",
-        "name",
-        "namespace",
-        "parts",
-        "path",
-        "resource",
-        "subresource",
-        "verb",
-        "version",
-    )
 
-    def __init__(
-        self,
-        path: str,
-        verb: str,
-        is_resource: bool = False,
-        group: str = "",
-        version: str = "",
-        resource: str = "",
-        subresource: str = "",
-        namespace: str = "",
-        name: str = "",
-        parts: tuple[str, ...] = (),
-    ) -> None:
-        self.path = path
-        self.verb = verb
-        self.is_resource = is_resource
-        self.group = group
-        self.version = version
-        self.resource = resource
-        self.subresource = subresource
-        self.namespace = namespace
-        self.name = name
-        self.parts = parts
-        """Path segments after the subresource (proxy paths)."""
+NO_INFO = RequestInfo("", "")
 
 
 class Request(http.Request):
     """An HTTP request, and what the filters found out about it."""
 
-    __slots__ = ("info", "user", "warnings")
+    __slots__ = ("audit_id", "info", "user", "warnings")
 
     def __init__(
         self,
@@ -90,7 +69,8 @@ class Request(http.Request):
     ) -> None:
         super().__init__(method, path, raw_query, headers, body, connection)
         self.user: User = ANONYMOUS
-        self.info: RequestInfo = RequestInfo(path, method.lower())
+        self.info: RequestInfo = NO_INFO
+        self.audit_id = ""
         self.warnings: list[str] = []
         """Texts of Warning headers to send with the answer (RFC 7234, code 299)."""
 

@@ -6,9 +6,7 @@ Reads answer at once, without a task; writes answer a coroutine.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 from navarch.api.kind import Version
 from navarch.apiserver import negotiate, options
@@ -20,12 +18,12 @@ from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import Page, list_objects, open_watch, parse_revision, select
 from navarch.apiserver.registry.virtual import Virtual
-from navarch.apiserver.request import Request, Response, StreamWriter
+from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import PatchType
 from navarch.machinery import decode, errors
 from navarch.machinery.errors import StatusError
-from navarch.machinery.types import GroupKind, Obj
+from navarch.machinery.types import GroupKind, GroupResource, Obj
 from navarch.machinery.yamltext import parse_yaml
 
 if TYPE_CHECKING:
@@ -38,41 +36,11 @@ PATCH_TYPES: dict[str, PatchType] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+NAMESPACES = GroupResource("", "namespaces")
 WATCH_SECONDS = 1800
 """A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
 HIGH_WATER = 256 * 1024
 """Bytes that may wait for a watcher before it is paused."""
-
-
-class Target(NamedTuple):
-    """What a resource path names."""
-
-    group: str
-    version: str
-    namespace: str
-    resource: str
-    name: str
-    subresource: str
-    rest: tuple[str, ...]
-
-
-@lru_cache(maxsize=8192)
-def target_of(path: str) -> Target | None:
-    """Reads /api/v1/... and /apis/group/version/...; None for a path that names no resource."""
-    parts = [unquote(p) for p in path.split("/") if p]
-    if len(parts) >= 3 and parts[0] == "api":
-        group, version, rest = "", parts[1], parts[2:]
-    elif len(parts) >= 4 and parts[0] == "apis":
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
-        return None
-    if rest[0] == "watch" and len(rest) > 1:
-        rest = rest[1:]
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
-        namespace, rest = rest[1], rest[2:]
-    rest += [""] * (3 - len(rest))
-    return Target(group, version, namespace, rest[0], rest[1], rest[2], tuple(rest[3:]))
 
 
 class Rest:
@@ -88,36 +56,41 @@ class Rest:
     def groups(self) -> set[tuple[str, str]]:
         return {(group, version) for group, version, _ in self._served}
 
-    def handle(self, request: Request, target: Target) -> Answer:
+    def handle(self, request: Request, target: RequestInfo) -> Answer:
         """Raises StatusError."""
         served = self._served.get((target.group, target.version, target.resource))
         if served is None:
             raise errors.path_not_found()
         registry, version = served
-        if bool(target.namespace) and not registry.kind.namespaced:
+        kind = registry.kind
+        if target.namespace and not kind.namespaced and registry.resource != NAMESPACES:
             raise errors.path_not_found()
         if version.deprecation:
             request.warnings.append(version.deprecation)
         if target.subresource:
             return self._subresource(request, target, registry, version)
-        method = request.method
-        if method in ("GET", "HEAD"):
-            if target.name:
+        verb = target.verb
+        if verb not in kind.verbs:
+            raise not_allowed()
+        match verb:
+            case "get":
                 return self._get(request, target, registry, version)
-            if "watch" in request.raw_query and options.flag(request.param("watch") or "false"):
+            case "list":
+                return self._list(request, target, registry, version)
+            case "watch":
                 return self._watch(request, target, registry, version)
-            return self._list(request, target, registry, version)
-        needs_name = {"POST": False, "PUT": True, "PATCH": True}.get(method)
-        verbs = registry.kind.verbs
-        if method == "POST" and not target.name and "create" in verbs:
-            return self._create(request, target, registry, version)
-        if needs_name and target.name and ("update" if method == "PUT" else "patch") in verbs:
-            change = self._update if method == "PUT" else self._patch
-            return change(request, target, registry, version)
-        if method == "DELETE" and "delete" in verbs:
-            remove = self._delete if target.name else self._delete_collection
-            return remove(request, target, registry, version)
-        raise not_allowed()
+            case "create" if not target.name:
+                return self._create(request, target, registry, version)
+            case "update" if target.name:
+                return self._update(request, target, registry, version)
+            case "patch" if target.name:
+                return self._patch(request, target, registry, version)
+            case "delete":
+                return self._delete(request, target, registry, version)
+            case "deletecollection":
+                return self._delete_collection(request, target, registry, version)
+            case _:
+                raise not_allowed()
 
     # -- reads
 
@@ -131,7 +104,7 @@ class Rest:
     def _answer(self, request: Request, view: View, entry: Entry, status: int = 200) -> Response:
         return Response(status, view.object(entry, is_pretty(request)), content_type=_content_type(request))
 
-    def _get(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+    def _get(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
         view = self._view(request, registry, version)
         wanted = parse_revision(request.param("resourceVersion")) if request.raw_query else 0
         if wanted > self._server.caches.revision:
@@ -140,11 +113,11 @@ class Rest:
             return self._answer(request, view, registry.get(target.namespace, target.name))
         return self._get_fresh(request, target, registry, view)
 
-    async def _get_fresh(self, request: Request, target: Target, registry: Registry, view: View) -> Response:
+    async def _get_fresh(self, request: Request, target: RequestInfo, registry: Registry, view: View) -> Response:
         await self._server.current()
         return self._answer(request, view, registry.get(target.namespace, target.name))
 
-    def _list(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+    def _list(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
         view = self._view(request, registry, version)
         asked = options.list_options(request, False)
 
@@ -163,7 +136,7 @@ class Rest:
 
         return later()
 
-    def _watch(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+    def _watch(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
         view = self._view(request, registry, version)
         asked = options.list_options(request, True)
         server = self._server
@@ -211,7 +184,7 @@ class Rest:
     # -- writes
 
     def _call(
-        self, request: Request, target: Target, version: Version, kind: str, subresource: str = ""
+        self, request: Request, target: RequestInfo, version: Version, kind: str, subresource: str = ""
     ) -> tuple[Call, str]:
         """The call, and the fieldValidation directive."""
         dry_run, manager, validation = options.write_options(request, kind)
@@ -243,7 +216,7 @@ class Rest:
             warnings.extend(messages)
         return body.tree
 
-    async def _create(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+    async def _create(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
         view = self._view(request, registry, version)
         call, validation = self._call(request, target, version, "CreateOptions")
         if registry.kind.namespaced and not target.namespace:
@@ -253,7 +226,7 @@ class Rest:
         return self._answer(request, view, entry, 201)
 
     async def _update(
-        self, request: Request, target: Target, registry: Registry, version: Version, subresource: str = ""
+        self, request: Request, target: RequestInfo, registry: Registry, version: Version, subresource: str = ""
     ) -> Response:
         view = self._view(request, registry, version)
         call, validation = self._call(request, target, version, "UpdateOptions", subresource)
@@ -266,7 +239,7 @@ class Rest:
         return self._answer(request, view, entry, 201 if created else 200)
 
     async def _patch(
-        self, request: Request, target: Target, registry: Registry, version: Version, subresource: str = ""
+        self, request: Request, target: RequestInfo, registry: Registry, version: Version, subresource: str = ""
     ) -> Response:
         view = self._view(request, registry, version)
         call, validation = self._call(request, target, version, "PatchOptions", subresource)
@@ -274,7 +247,7 @@ class Rest:
         entry, created = await self._server.operations.patch(registry, call, patch, validation)
         return self._answer(request, view, entry, 201 if created else 200)
 
-    async def _delete(self, request: Request, target: Target, registry: Registry, version: Version) -> Response:
+    async def _delete(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
         view = self._view(request, registry, version)
         asked, dry_run = options.delete_options(request)
         call, _ = self._call(request, target, version, "DeleteOptions")
@@ -286,7 +259,7 @@ class Rest:
         return Response(status, view.tree(_deleted(registry, entry), is_pretty(request)), _content_type(request))
 
     async def _delete_collection(
-        self, request: Request, target: Target, registry: Registry, version: Version
+        self, request: Request, target: RequestInfo, registry: Registry, version: Version
     ) -> Response:
         view = self._view(request, registry, version)
         asked, dry_run = options.delete_options(request)
@@ -298,7 +271,7 @@ class Rest:
 
     # -- subresources
 
-    def _subresource(self, request: Request, target: Target, registry: Registry, version: Version) -> Answer:
+    def _subresource(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
         name = target.subresource
         found = next((s for s in registry.kind.subresources if s.name == name), None)
         if found is None:
@@ -314,7 +287,7 @@ class Rest:
         raise not_allowed()
 
     def _virtual(
-        self, request: Request, target: Target, registry: Registry, version: Version, virtual: Virtual
+        self, request: Request, target: RequestInfo, registry: Registry, version: Version, virtual: Virtual
     ) -> Coroutine[Any, Any, Response]:
         async def run() -> Response:
             view = self._view(request, registry, version)

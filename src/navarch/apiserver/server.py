@@ -13,16 +13,16 @@ from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
 from navarch.apiserver.auth.interface import Attributes, Authorizer
 from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, version_info
+from navarch.apiserver.filters.request_info import request_info
 from navarch.apiserver.inprocess import InProcessClient
 from navarch.apiserver.negotiate import dump, is_pretty
 from navarch.apiserver.operations import Operations
-from navarch.apiserver.options import flag
 from navarch.apiserver.ownership import Ownership
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.special import registry_for, virtual_resources
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, Response, User
-from navarch.apiserver.rest import Rest, Target, error_response, target_of
+from navarch.apiserver.rest import Rest, error_response
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import errors
 from navarch.machinery.clock import World
@@ -127,19 +127,20 @@ class ApiServer:
         """Answers a request whose user is known: authorization, then the resource or path it names. Failures become
         their Status."""
         try:
-            target = target_of(request.path)
-            self.authorize(attributes_of(request, target))
-            answer = self.dispatch(request, target)
+            request.info = request_info(request)
+            self.authorize(attributes_of(request))
+            answer = self.dispatch(request)
         except StatusError as err:
             return error_response(err)
         return answer if isinstance(answer, Response) else _awaited(answer)
 
     handle = handle_as
 
-    def dispatch(self, request: Request, target: Target | None) -> Response | Awaitable[Response]:
+    def dispatch(self, request: Request) -> Response | Awaitable[Response]:
         """Routes an authorized request. Raises StatusError, at once or when awaited."""
-        if target is not None and (target.group, target.version) in self._groups:
-            return self._rest.handle(request, target)
+        info = request.info
+        if info.is_resource and (info.group, info.version) in self._groups:
+            return self._rest.handle(request, info)
         parts = request.segments()
         match parts:
             case []:
@@ -168,29 +169,20 @@ async def _awaited(answer: Awaitable[Response]) -> Response:
         return error_response(err)
 
 
-def attributes_of(request: Request, target: Target | None) -> Attributes:
+def attributes_of(request: Request) -> Attributes:
     """What authorization is asked about a request."""
-    method = request.method
-    if target is None:
-        return Attributes(request.user, method.lower(), False, path=request.path)
-    if method in ("GET", "HEAD"):
-        watching = "watch" in request.raw_query and flag(request.param("watch") or "false")
-        verb = "get" if target.name else "watch" if watching else "list"
-    elif method == "DELETE":
-        verb = "delete" if target.name else "deletecollection"
-    else:
-        verb = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method, method.lower())
+    info = request.info
     return Attributes(
         request.user,
-        verb,
-        True,
-        request.path,
-        target.group,
-        target.version,
-        target.resource,
-        target.subresource,
-        target.namespace,
-        target.name,
+        info.verb,
+        info.is_resource,
+        info.path,
+        info.group,
+        info.version,
+        info.resource,
+        info.subresource,
+        info.namespace,
+        info.name,
     )
 
 
