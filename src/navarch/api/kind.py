@@ -60,6 +60,9 @@ class Version:
     """From the hub version; gets an object it must not change."""
     defaults: Mutate | None = None
     """This version's own defaults, run before `decode`; None: the kind's `defaults` run after it."""
+    validate: Validate = nothing
+    """What only writes in this version must fulfil, of the hub's tree."""
+    validate_update: ValidateUpdate = nothing
     deprecation: str = ""
     """The text of the Warning header that every answer in this version carries; empty for a current version."""
 
@@ -126,6 +129,8 @@ class Kind:
     name_is_valid: NameRule | None = None
     """What is wrong with metadata.name, one message each; None: the DNS subdomain rule."""
     has_generation: bool = False
+    keeps_status_on_create: bool = False
+    """A new object brings its status along, though there is a status subresource (nodes register themselves whole)."""
     allow_create_on_update: bool = False
     """PUT to a name that does not exist creates (leases, endpoints, events, rbac objects ... as upstream)."""
     allow_unconditional_update: bool = True

@@ -175,7 +175,7 @@ class Registry:
     async def _before_create(self, call: Call, obj: Obj) -> None:
         kind, metadata = self.kind, obj["metadata"]
         self.match_namespace(call, metadata)
-        if self.has_status:
+        if self.has_status and not kind.keeps_status_on_create:
             obj.pop("status", None)
         if kind.has_generation:
             metadata["generation"] = 1
@@ -184,6 +184,7 @@ class Registry:
         errs = FieldErrors()
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
         kind.validate(obj, errs)
+        call.version.validate(obj, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
         await self.env.admission.validate(self.admission_request(call, "CREATE", obj, None))
@@ -293,6 +294,7 @@ class Registry:
         else:
             kind.validate(obj, errs)
             kind.validate_update(obj, old, errs)
+            call.version.validate_update(obj, old, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
 

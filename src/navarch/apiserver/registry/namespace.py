@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from navarch.api.kind import Prepare, ValidateUpdate, nothing
+from navarch.api.core.namespace import validate_finalize
+from navarch.api.kind import Prepare, ValidateUpdate
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import check_preconditions
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import trees
 from navarch.machinery.clock import rfc3339
-from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
 
@@ -21,7 +21,7 @@ class NamespaceRegistry(Registry):
 
     def rules(self, subresource: str) -> tuple[Prepare, ValidateUpdate]:
         if subresource == "finalize":
-            return _prepare_finalize, _validate_finalize
+            return _prepare_finalize, validate_finalize
         return super().rules(subresource)
 
     async def delete(self, call: Call, options: DeleteOptions) -> tuple[Entry, bool]:
@@ -42,7 +42,3 @@ class NamespaceRegistry(Registry):
 def _prepare_finalize(new: Obj, old: Obj) -> None:
     if "status" in old:
         new["status"] = old["status"]
-
-
-def _validate_finalize(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    nothing(new, old, errs)
