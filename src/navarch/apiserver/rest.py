@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from navarch.api.kind import Version
-from navarch.apiserver import negotiate, options
+from navarch.apiserver import options
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, accepted, is_pretty, read_body
 from navarch.apiserver.output import View
@@ -352,8 +352,3 @@ def read_patch(request: Request) -> Patch:
         errs.required("fieldManager", "is required for apply patch")
         raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
     return Patch(kind, _object(parse_yaml(request.body)), bool(force) and options.flag(force))
-
-
-def error_response(err: StatusError) -> Response:
-    """The answer that carries a failure."""
-    return Response(err.code, negotiate.dump(err.to_status()), headers=err.headers)

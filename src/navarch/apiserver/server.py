@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from navarch import __version__
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
-from navarch.apiserver.auth.interface import Attributes, Authorizer
-from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, version_info
+from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, Union
+from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer
+from navarch.apiserver.auth.tokens import ServiceAccountTokens
+from navarch.apiserver.auth.x509 import ClientCertificates
+from navarch.apiserver.filters.access import attributes_of
+from navarch.apiserver.filters.answers import with_statuses
+from navarch.apiserver.filters.chain import build, standard_filters
+from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.filters.request_info import request_info
 from navarch.apiserver.inprocess import InProcessClient
-from navarch.apiserver.negotiate import dump, is_pretty
 from navarch.apiserver.operations import Operations
 from navarch.apiserver.ownership import Ownership
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.special import registry_for, virtual_resources
 from navarch.apiserver.registry.virtual import Virtual
-from navarch.apiserver.request import Request, Response, User
-from navarch.apiserver.rest import Rest, error_response
+from navarch.apiserver.request import Handler, Request, Response, User
+from navarch.apiserver.rest import Rest
+from navarch.apiserver.routes import Routes
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import errors
 from navarch.machinery.clock import World
-from navarch.machinery.errors import StatusError
-from navarch.machinery.types import GroupResource
+from navarch.machinery.metrics import Metrics
+from navarch.machinery.types import GroupResource, Obj
 from navarch.store.interface import Store
 
 SYSTEM = User("system:apiserver", groups=("system:masters", "system:authenticated"))
@@ -45,6 +50,10 @@ class ApiServerConfig:
     advertise_port: int = 6443
     issuer: str = "https://kubernetes.default.svc.cluster.local"
     """The issuer of service account tokens."""
+    client_ca_pem: bytes = b""
+    """PEM bundle of the authorities whose client certificates name users; empty: certificates say nothing."""
+    fixed_tokens: Mapping[str, User] = field(default_factory=dict[str, User])
+    """Bearer tokens that the composition root hands out."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -69,21 +78,42 @@ class ApiServer:
         self.registries: dict[GroupResource, Registry] = {
             cache.kind.group_resource: registry_for(cache.kind, cache, self) for cache in self.caches
         }
+        self.tokens = ServiceAccountTokens(world, self.lookup, config.issuer, config.token_key_pem)
+        self.bearer = BearerTokens([self.tokens, FixedTokens(dict(config.fixed_tokens))])
         self._virtual: dict[tuple[GroupResource, str], Virtual] = virtual_resources(self)
         self._authorizer = authorizer
         self.embedded = bool(getattr(store, "embedded", True))
         """Whether the store's events arrive before its commits return: the caches are then always fresh."""
         self._rest = Rest(self)
         self._groups = self._rest.groups()
-        self._discovery = Discovery(self.kinds, f"{config.advertise_address}:{config.advertise_port}")
-        self._started = False
-        self.checks: dict[str, Check] = {
-            "ping": lambda: True,
-            "etcd": lambda: self._started,
-            "poststarthook/start-system-namespaces-controller": lambda: self._started,
-        }
+        self.started = False
+        self.routes = Routes(self)
+        self.metrics = Metrics()
+        self.handle: Handler = self._chain()
+        """Answers an HTTP request: all filters, then the resource or path it names."""
+        self.handle_as: Handler = with_statuses(self._known)
+        """Answers a request whose user is known: authorization, then the resource or path it names."""
         self.system = InProcessClient(self, SYSTEM)
         """The server's own client: may do everything."""
+
+    def _chain(self) -> Handler:
+        served = {
+            (version.group, version.version, kind.plural): frozenset(s.name for s in kind.subresources)
+            for kind in self.kinds
+            for version in kind.versions
+        }
+        counted = RequestMetrics(self.metrics, served, self._watches)
+        certificates = self.config.client_ca_pem
+        authenticators: list[Authenticator] = [self.bearer]
+        if certificates:
+            authenticators.insert(0, ClientCertificates(certificates, self.world))
+        filters = standard_filters(self.world, Union(authenticators), self.authorize, counted)
+        return build(self.dispatch, filters)
+
+    def _watches(self) -> Iterator[tuple[tuple[str, str], float]]:
+        for cache in self.caches:
+            if watchers := cache.fanout.watchers:
+                yield cache.kind.group_resource, watchers
 
     async def start(self) -> None:
         """Loads the caches and makes sure of the objects that every cluster has."""
@@ -91,7 +121,7 @@ class ApiServer:
         for registry in self.registries.values():
             registry.start()
         await bootstrap.ensure(self)
-        self._started = True
+        self.started = True
 
     async def stop(self) -> None:
         self.caches.stop()
@@ -123,67 +153,23 @@ class ApiServer:
             return
         raise denied(attributes, decision.reason)
 
-    def handle_as(self, request: Request) -> Response | Awaitable[Response]:
-        """Answers a request whose user is known: authorization, then the resource or path it names. Failures become
-        their Status."""
-        try:
-            request.info = request_info(request)
-            self.authorize(attributes_of(request))
-            answer = self.dispatch(request)
-        except StatusError as err:
-            return error_response(err)
-        return answer if isinstance(answer, Response) else _awaited(answer)
-
-    handle = handle_as
+    def _known(self, request: Request) -> Response | Awaitable[Response]:
+        request.info = request_info(request)
+        self.authorize(attributes_of(request))
+        return self.dispatch(request)
 
     def dispatch(self, request: Request) -> Response | Awaitable[Response]:
         """Routes an authorized request. Raises StatusError, at once or when awaited."""
         info = request.info
         if info.is_resource and (info.group, info.version) in self._groups:
             return self._rest.handle(request, info)
-        parts = request.segments()
-        match parts:
-            case []:
-                return Response(200, dump(index(self._paths()), is_pretty(request)))
-            case ["version"]:
-                return Response(200, dump(version_info(__version__), is_pretty(request)))
-            case ["livez" | "readyz" | "healthz", *_]:
-                return health(request, parts, self.checks)
-            case ["api" | "apis", *_] if len(parts) <= 3:
-                return self._discovery.handle(request, parts) or not_found()
-            case _:
-                return not_found()
+        return self.routes.handle(request)
 
-    def _paths(self) -> list[str]:
-        paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]
-        for group in self._discovery.groups():
-            paths.append(f"/apis/{group}")
-            paths.extend(f"/apis/{group}/{version}" for version in self._discovery.versions(group))
-        return paths
-
-
-async def _awaited(answer: Awaitable[Response]) -> Response:
-    try:
-        return await answer
-    except StatusError as err:
-        return error_response(err)
-
-
-def attributes_of(request: Request) -> Attributes:
-    """What authorization is asked about a request."""
-    info = request.info
-    return Attributes(
-        request.user,
-        info.verb,
-        info.is_resource,
-        info.path,
-        info.group,
-        info.version,
-        info.resource,
-        info.subresource,
-        info.namespace,
-        info.name,
-    )
+    def lookup(self, resource: GroupResource, namespace: str, name: str) -> Obj | None:
+        """An object as it is now; None where there is none."""
+        registry = self.registries.get(resource)
+        entry = registry.cache.get(namespace, name) if registry is not None else None
+        return entry.obj if entry is not None else None
 
 
 def denied(attributes: Attributes, reason: str) -> errors.StatusError:

@@ -39,7 +39,7 @@ async def send(server: Any, method: str, url: str, body: Any = None, headers: di
     encoded = body if isinstance(body, bytes) else orjson.dumps(body) if body is not None else b""
     request = Request(method, path, query, headers or {}, encoded, Connection())
     request.user = User("admin", groups=("system:masters",))
-    answer = server.handle(request)
+    answer = server.handle_as(request)
     return await answer if inspect.isawaitable(answer) else answer
 
 
@@ -110,7 +110,7 @@ async def test_unknown_fields_warn():
     async with api_server() as server:
         request = Request("POST", MAPS, "", {}, b'{"metadata":{"name":"a"},"x":1}', Connection())
         request.user = User("admin", groups=("system:masters",))
-        response = await server.handle(request)
+        response = await server.handle_as(request)
         assert response.status == 201 and request.warnings == ['unknown field "x"']
 
 

@@ -37,7 +37,9 @@ def with_headers(handler: Handler, world: World) -> Handler:
         return finish(request, await answer)
 
     def finish(request: Request, response: Response) -> Response:
-        headers = [("Audit-Id", request.audit_id), CACHE_CONTROL, *response.headers]
+        headers = [("Audit-Id", request.audit_id), *response.headers]
+        if not any(name == "Cache-Control" for name, _ in response.headers):
+            headers.append(CACHE_CONTROL)
         if request.warnings:
             headers.extend(warning_headers(request.warnings))
         response.headers = headers

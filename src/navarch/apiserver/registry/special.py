@@ -10,6 +10,7 @@ from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, PodRegistry
 from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
+from navarch.apiserver.registry.tokenrequest import TokenRequest
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.watchcache import ResourceCache
 from navarch.machinery.types import GroupResource
@@ -64,4 +65,7 @@ def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virt
         found[pods, "binding"] = Binding(registry)
         budgets = server.registries.get(GroupResource("policy", "poddisruptionbudgets"))
         found[pods, "eviction"] = Eviction(registry, budgets)
+    accounts = GroupResource("", "serviceaccounts")
+    if registry := server.registries.get(accounts):
+        found[accounts, "token"] = TokenRequest(registry, server.registries, server.tokens, server.world)
     return found

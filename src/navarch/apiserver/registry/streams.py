@@ -1,0 +1,1 @@
+"""pods/{exec,attach,portforward,log} and the proxies of pods, nodes and services: carried to the node, or to the pod."""

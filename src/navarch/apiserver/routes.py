@@ -1,0 +1,130 @@
+"""Paths that are no resources: the index, /version, health, discovery, OpenAPI, metrics, the keys of tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from navarch import __version__
+from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
+from navarch.apiserver.negotiate import JSON, dump, is_pretty
+from navarch.apiserver.request import Handler, Request, Response
+from navarch.machinery import metrics
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import ApiServer
+
+Answer = Response | Awaitable[Response]
+OPENAPI_SECONDS = "public, max-age=31536000, immutable"
+"""A document whose address names its hash never changes."""
+FIXED = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version", "/metrics", "/openapi/v2")
+TOKEN_PATHS = ("/openid/v1/jwks", "/.well-known/openid-configuration")
+
+
+class Routes:
+    """The handlers of everything below / but resources. Each path is read only."""
+
+    def __init__(self, server: ApiServer) -> None:
+        config = server.config
+        address = f"{config.advertise_address}:{config.advertise_port}"
+        self._server = server
+        self._discovery = Discovery(server.kinds, address)
+        self._address = address
+        self._documents: dict[str, asyncio.Task[bytes]] = {}
+        self._started = False
+        self.checks: dict[str, Check] = {
+            "ping": lambda: True,
+            "etcd": lambda: server.started,
+            "poststarthook/start-system-namespaces-controller": lambda: server.started,
+            "poststarthook/rbac/bootstrap-roles": lambda: server.started,
+        }
+        self.extra: dict[str, Handler] = {}
+        """Further paths, by their exact path; authorized as a nonResourceURL before they are called."""
+
+    def handle(self, request: Request) -> Answer:
+        """Raises StatusError, at once or when awaited."""
+        if handler := self.extra.get(request.path):
+            return handler(request)
+        if request.method not in ("GET", "HEAD"):
+            return not_found()
+        parts = request.segments()
+        match parts:
+            case []:
+                return Response(200, dump(index(self._paths()), is_pretty(request)))
+            case ["version"]:
+                return Response(200, dump(version_info(__version__), is_pretty(request)))
+            case ["livez" | "readyz" | "healthz", *_]:
+                return health(request, parts, self.checks)
+            case ["api" | "apis", *_] if len(parts) <= 3:
+                return self._discovery.handle(request, parts) or not_found()
+            case ["openapi", "v2" | "v3", *_]:
+                return self._openapi(request, parts)
+            case ["metrics"]:
+                return Response(200, self._server.metrics.text().encode(), metrics.CONTENT_TYPE)
+            case ["openid", "v1", "jwks"]:
+                return _public(self._server.tokens.key_set(), "application/jwk-set+json")
+            case [".well-known", "openid-configuration"]:
+                return _public(self._server.tokens.configuration(self._address), JSON)
+            case _:
+                return not_found()
+
+    def _paths(self) -> list[str]:
+        paths = [*FIXED, *TOKEN_PATHS, "/openapi/v3", *self.extra]
+        paths.extend(f"/{root}/{name}" for root in ("livez", "readyz", "healthz") for name in self.checks)
+        for group in self._discovery.groups():
+            paths.append(f"/apis/{group}")
+            paths.extend(f"/apis/{group}/{version}" for version in self._discovery.versions(group))
+        return paths
+
+    # -- OpenAPI
+
+    def _openapi(self, request: Request, parts: list[str]) -> Answer:
+        """The document, made by a thread when it is first asked for. Only JSON: clients that ask for protobuf fall back
+        to what they know by heart."""
+        accept = request.headers.get("accept", "")
+        if accept and not any(media in accept for media in (JSON, "*/*", "application/*")):
+            return plain(406, "406 Not Acceptable\n")
+        make = self._maker(parts)
+        if make is None:
+            return not_found()
+        return self._document(request, "/".join(parts), make)
+
+    def _maker(self, parts: list[str]) -> Callable[[], bytes] | None:
+        from navarch.apiserver import openapi
+
+        kinds = self._server.kinds
+        match parts[1:]:
+            case ["v2"]:
+                return lambda: openapi.v2_document(kinds)
+            case ["v3"]:
+                return lambda: openapi.v3_index(kinds)
+            case ["v3", "api", version] if version in self._discovery.versions(""):
+                return lambda: openapi.v3_document("", version, kinds)
+            case ["v3", "apis", group, version] if version in self._discovery.versions(group):
+                return lambda: openapi.v3_document(group, version, kinds)
+            case _:
+                return None
+
+    async def _document(self, request: Request, path: str, make: Callable[[], bytes]) -> Response:
+        task = self._documents.get(path)
+        if task is None:
+            task = self._documents[path] = asyncio.create_task(asyncio.to_thread(make))
+            task.add_done_callback(lambda done: self._forget_failed(path, done))
+        body = await asyncio.shield(task)
+        etag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
+        headers = [("ETag", etag), ("Vary", "Accept")]
+        if request.param("hash"):
+            headers.append(("Cache-Control", OPENAPI_SECONDS))
+        if request.headers.get("if-none-match") == etag:
+            return Response(304, b"", headers=headers)
+        return Response(200, body, JSON, headers)
+
+    def _forget_failed(self, path: str, done: asyncio.Task[bytes]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._documents.pop(path, None)
+
+
+def _public(tree: object, media: str) -> Response:
+    return Response(200, dump(tree), media, [("Cache-Control", "public, max-age=3600")])
