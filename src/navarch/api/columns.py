@@ -22,9 +22,9 @@ def creation_row(obj: Obj, now: float) -> list[Any]:
     return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp")]
 
 
-def first_few(items: Sequence[str], shown: int = 3) -> str:
+def first_few(items: Sequence[str], shown: int = 3, empty: str = "<none>") -> str:
     """A list in one cell: the first ones, and how many more there are."""
     if not items:
-        return "<none>"
+        return empty
     text = ",".join(items[:shown])
     return f"{text} + {len(items) - shown} more..." if len(items) > shown else text

@@ -60,7 +60,7 @@ class Version:
     """From the hub version; gets an object it must not change."""
     defaults: Mutate | None = None
     """This version's own defaults, run before `decode`; None: the kind's `defaults` run after it."""
-    validate: Validate = nothing
+    validate_create: Validate = nothing
     """What only writes in this version must fulfil, of the hub's tree."""
     validate_update: ValidateUpdate = nothing
     deprecation: str = ""

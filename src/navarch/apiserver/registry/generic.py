@@ -184,7 +184,7 @@ class Registry:
         errs = FieldErrors()
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
         kind.validate(obj, errs)
-        call.version.validate(obj, errs)
+        call.version.validate_create(obj, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
         await self.env.admission.validate(self.admission_request(call, "CREATE", obj, None))
