@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.tables import Column, Row
 from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
 
 Mutate = Callable[[Obj], None]
@@ -27,23 +28,10 @@ ValidateUpdate = Callable[[Obj, Obj, FieldErrors], None]
 """(new, old, errors)."""
 NameRule = Callable[[str], list[str]]
 """A name (or the prefix of a generated one, its last dash masked) -> what is wrong with it."""
-Row = Callable[[Obj, float], list[Any]]
-"""(object, now in seconds since the epoch) -> one cell for each of the kind's columns."""
 
 
 def nothing(*_: Any) -> None:
     """The hook of a kind that has nothing to do there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of `kubectl get`. `type` and `format` are those of metav1.TableColumnDefinition; priority 1 is -o wide."""
-
-    name: str
-    type: str = "string"
-    format: str = ""
-    description: str = ""
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,8 @@ async def _kubernetes_service(server: ApiServer) -> None:
         },
     }
     await _create(server, SERVICES, service, "default")
+    if ipaddress.ip_address(config.advertise_address).is_loopback:
+        return  # no pod could reach it there
     port = {"name": "https", "port": config.advertise_port, "protocol": "TCP"}
     await _keep(
         server,

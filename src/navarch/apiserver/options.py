@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.schemas import schema
 from navarch.apiserver.negotiate import read_body
 from navarch.apiserver.registry.call import DeleteOptions
 from navarch.apiserver.registry.listing import ListOptions
 from navarch.apiserver.request import Request
 from navarch.machinery import errors
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.normalise import normalise
 from navarch.machinery.types import GroupKind, Obj
 
 META = "meta.k8s.io"
@@ -124,7 +126,7 @@ def delete_options(request: Request) -> tuple[DeleteOptions, bool]:
             raise errors.bad_request("expected DeleteOptions")
         if found.get("kind", "DeleteOptions") != "DeleteOptions":
             raise errors.bad_request(f"decoded object cannot be converted to DeleteOptions: {found.get('kind')}")
-        tree = found
+        tree = normalise(schema(DELETE_OPTIONS), found)
     elif request.raw_query:
         tree = _from_query(request)
     errs = FieldErrors()
@@ -136,10 +138,6 @@ def delete_options(request: Request) -> tuple[DeleteOptions, bool]:
         errs.not_supported("propagationPolicy", propagation, ["Foreground", "Background", "Orphan", "nil"])
     _check_dry_run(dry_run, errs)
     grace = tree.get("gracePeriodSeconds")
-    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
-        raise errors.bad_request(
-            "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
-        )
     if errs:
         raise errors.invalid(GroupKind(META, "DeleteOptions"), "", errs)
     preconditions = tree.get("preconditions") or {}

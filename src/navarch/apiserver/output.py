@@ -44,11 +44,6 @@ class View:
             return entry.data
         return self._body(self._shown(entry.obj), pretty)
 
-    def tree(self, obj: Obj, pretty: bool = False) -> bytes:
-        """The body of an object that has no entry (a Scale): only as itself."""
-        media = self._output.media
-        return encode(obj, JSON if media == PROTOBUF else media, "", pretty)
-
     def _shown(self, obj: Obj) -> Obj:
         """The object as the client asked for it."""
         match self._output.kind:

@@ -5,11 +5,13 @@ Reads answer at once, without a task; writes answer a coroutine.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from navarch.api.kind import Version
-from navarch.apiserver import options
+from navarch.api import wire
+from navarch.api.kind import Kind, Version
+from navarch.api.schemas import schema
+from navarch.apiserver import codec, negotiate, options
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, accepted, is_pretty, read_body
 from navarch.apiserver.output import View
@@ -37,6 +39,7 @@ PATCH_TYPES: dict[str, PatchType] = {
     "application/apply-patch+yaml": "apply",
 }
 NAMESPACES = GroupResource("", "namespaces")
+STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 WATCH_SECONDS = 1800
 """A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
 HIGH_WATER = 256 * 1024
@@ -53,13 +56,22 @@ class Rest:
             for version in registry.kind.versions:
                 self._served[version.group, version.version, registry.kind.plural] = (registry, version)
 
+        self._asked = {
+            (version.group, version.version, kind.plural): (kind, version)
+            for kind in server.kinds
+            if kind.ephemeral
+            for version in kind.versions
+        }
+
     def groups(self) -> set[tuple[str, str]]:
-        return {(group, version) for group, version, _ in self._served}
+        return {(group, version) for group, version, _ in (*self._served, *self._asked)}
 
     def handle(self, request: Request, target: RequestInfo) -> Answer:
         """Raises StatusError."""
         served = self._served.get((target.group, target.version, target.resource))
         if served is None:
+            if ephemeral := self._asked.get((target.group, target.version, target.resource)):
+                return self._ephemeral(request, target, *ephemeral)
             raise errors.path_not_found()
         registry, version = served
         kind = registry.kind
@@ -209,9 +221,7 @@ class Rest:
         body = read_body(request, registry.kind.kind, version.definition, validation != "Ignore")
         if body.duplicates:
             messages = decode.strict_errors([], body.duplicates)
-            if validation == "Strict":
-                from navarch.api.schemas import schema
-
+            if validation == codec.STRICT:
                 raise decode.strict_error(schema(version.definition), body.tree, messages)
             warnings.extend(messages)
         return body.tree
@@ -256,7 +266,7 @@ class Rest:
         status = 202 if not gone and asked.orphan_dependents is False else 200
         if not gone or registry.returns_deleted:
             return self._answer(request, view, entry, status)
-        return Response(status, view.tree(_deleted(registry, entry), is_pretty(request)), _content_type(request))
+        return _tree_answer(request, _deleted(registry, entry), status)
 
     async def _delete_collection(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version
@@ -286,28 +296,63 @@ class Rest:
             return self._patch(request, target, registry, version, name)
         raise not_allowed()
 
-    def _virtual(
+    async def _virtual(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version, virtual: Virtual
-    ) -> Coroutine[Any, Any, Response]:
-        async def run() -> Response:
-            view = self._view(request, registry, version)
-            call, _ = self._call(request, target, version, "UpdateOptions", target.subresource)
-            method, status = request.method, 200
-            if method in ("GET", "HEAD"):
-                tree = await virtual.get(call)
-            elif method == "POST":
-                tree = await virtual.create(call, _object(read_body(request, "", virtual.definition).tree))
-                status = 201
-            elif method == "PUT":
-                wanted = _object(read_body(request, "", virtual.definition).tree)
-                tree = await virtual.update(call, lambda _: wanted)
-            elif method == "PATCH":
-                tree = await virtual.update(call, read_patch(request).applied_to_virtual)
-            else:
+    ) -> Response:
+        call, validation = self._call(request, target, version, "UpdateOptions", target.subresource)
+        match target.verb:
+            case "get":
+                return _tree_answer(request, await virtual.get(call), 200, virtual.definition)
+            case "create":
+                body = self._body(request, virtual.definition, validation)
+                return _tree_answer(request, await virtual.create(call, body), 201, virtual.definition)
+            case "update":
+                wanted = self._body(request, virtual.definition, validation)
+                return _tree_answer(request, await virtual.update(call, lambda _: wanted), 200, virtual.definition)
+            case "patch":
+                change = read_patch(request).applied_to_virtual
+                return _tree_answer(request, await virtual.update(call, change), 200, virtual.definition)
+            case _:
                 raise not_allowed()
-            return Response(status, view.tree(tree, is_pretty(request)), _content_type(request))
 
-        return run()
+    async def _ephemeral(self, request: Request, target: RequestInfo, kind: Kind, version: Version) -> Response:
+        """A kind that is never stored: its objects are questions, answered as they come."""
+        virtual = self._server.virtual(kind.group_resource, "")
+        if virtual is None or kind.namespaced != bool(target.namespace):
+            raise errors.path_not_found()
+        if target.verb != "create" or target.name:
+            raise not_allowed()
+        call, validation = self._call(request, target, version, "CreateOptions")
+        tree = read_body(request, kind.kind, version.definition).tree
+        obj = codec.decode_object(kind, version, tree, validation, request.warnings)
+        answer = codec.from_hub(kind, version, await virtual.create(call, obj))
+        return _tree_answer(request, answer, 201, version.definition)
+
+    def _body(self, request: Request, definition: str, validation: str) -> Obj:
+        """The body of a write to an object that is no kind of its own. Raises 400 and 415."""
+        kind = definition.rpartition(".")[2]
+        body = read_body(request, kind, definition, validation != codec.IGNORE)
+        tree = body.tree
+        if not isinstance(tree, dict):
+            raise decode.unreadable("couldn't get version/kind", kind)
+        shape, unknown = schema(definition), list[str]()
+        obj = decode.normalise(shape, tree, unknown)
+        messages = decode.strict_errors(unknown, body.duplicates)
+        if messages and validation == codec.STRICT:
+            raise decode.strict_error(shape, tree, messages)
+        if validation == codec.WARN:
+            request.warnings.extend(messages)
+        return obj
+
+
+def _tree_answer(request: Request, tree: Obj, status: int, definition: str = "") -> Response:
+    """An object that has no entry (a Scale, a Status), as the client wants it; JSON where it has no protobuf form."""
+    media = accepted(request.headers.get("accept", "")).media
+    if tree.get("kind") == "Status" and tree.get("apiVersion") == "v1":
+        definition = STATUS
+    if media == PROTOBUF and not wire.has_message(definition):
+        media = JSON
+    return Response(status, negotiate.encode(tree, media, definition, is_pretty(request)), media)
 
 
 def _content_type(request: Request) -> str:

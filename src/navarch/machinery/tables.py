@@ -5,16 +5,16 @@ Sources: apimachinery util/duration, apis/meta/v1 Table, and apiserver's handler
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from navarch.machinery.clock import parse_time
 from navarch.machinery.types import Obj
 
-if TYPE_CHECKING:
-    from navarch.api.kind import Column, Kind
-
+Row = Callable[[Obj, float], list[Any]]
+"""(object, now in seconds since the epoch) -> one cell for each of the kind's columns."""
 IncludeObject = Literal["None", "Metadata", "Object"]
 
 UNKNOWN: Final = "<unknown>"
@@ -34,6 +34,30 @@ AGE_DESCRIPTION: Final = (
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
 _DESCRIPTIONS: Final = {"Name": NAME_DESCRIPTION, "Age": AGE_DESCRIPTION}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of `kubectl get`. `type` and `format` are those of metav1.TableColumnDefinition; priority 1 is -o wide."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+class Printed(Protocol):
+    """What a table needs of a kind."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Empty: NAME and AGE. Name must be the first column."""
+        ...
+
+    @property
+    def row(self) -> Row | None: ...
+
 
 _DAY: Final = 24
 _YEAR: Final = 365
@@ -100,7 +124,7 @@ def label_text(labels: dict[str, str] | None) -> str:
     return ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else NONE
 
 
-def column_definitions(kind: Kind) -> list[Obj]:
+def column_definitions(kind: Printed) -> list[Obj]:
     """The columnDefinitions of a kind."""
     if not kind.columns:
         return [_definition("Name", "string", "name", "", 0), _definition("Age", "string", "", "", 0)]
@@ -122,14 +146,14 @@ def _definition(name: str, type: str, format: str, description: str, priority: i
     }
 
 
-def cells_of(kind: Kind, obj: Obj, now: float) -> list[Any]:
+def cells_of(kind: Printed, obj: Obj, now: float) -> list[Any]:
     """One cell for each column of the kind."""
     if kind.row is not None:
         return kind.row(obj, now)
     return [obj["metadata"].get("name", ""), age_of(obj, now)]
 
 
-def row_of(kind: Kind, obj: Obj, now: float, include: IncludeObject = "Metadata") -> Obj:
+def row_of(kind: Printed, obj: Obj, now: float, include: IncludeObject = "Metadata") -> Obj:
     """A TableRow; `include` says how much of the object it carries."""
     return {"cells": cells_of(kind, obj, now), "object": _included(obj, include)}
 
@@ -143,7 +167,7 @@ def _included(obj: Obj, include: IncludeObject) -> Obj | None:
 
 
 def table(
-    kind: Kind,
+    kind: Printed,
     objs: Iterable[Obj],
     now: float,
     include: IncludeObject = "Metadata",

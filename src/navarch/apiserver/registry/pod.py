@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from navarch.api.kind import Prepare, ValidateUpdate
@@ -105,6 +106,18 @@ def set_condition(status: Obj, condition: Obj, now: float) -> None:
             status["conditions"] = [*conditions[:index], made, *conditions[index + 1 :]]
             return
     status["conditions"] = [*conditions, made]
+
+
+class NamedBinding(Virtual):
+    """POST bindings: the pod is the one that the binding is named for."""
+
+    definition = Binding.definition
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    async def create(self, call: Call, body: Obj) -> Obj:
+        return await self._binding.create(replace(call, name=body["metadata"].get("name", "")), body)
 
 
 class Deleter(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from navarch.api.kind import Kind
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
-from navarch.apiserver.registry.pod import Binding, Eviction, PodRegistry
+from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
 from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.apiserver.registry.tokenrequest import TokenRequest
@@ -62,7 +62,8 @@ def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virt
             found[resource, "scale"] = Scale(registry)
     pods = GroupResource("", "pods")
     if registry := server.registries.get(pods):
-        found[pods, "binding"] = Binding(registry)
+        found[pods, "binding"] = binding = Binding(registry)
+        found[GroupResource("", "bindings"), ""] = NamedBinding(binding)
         budgets = server.registries.get(GroupResource("policy", "poddisruptionbudgets"))
         found[pods, "eviction"] = Eviction(registry, budgets)
     accounts = GroupResource("", "serviceaccounts")
