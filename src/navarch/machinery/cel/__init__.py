@@ -1,0 +1,1 @@
+"""The Common Expression Language, as Kubernetes runs it: parsed, type-checked, bounded in cost, compiled to closures."""
