@@ -1,0 +1,102 @@
+"""ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, each under a number.
+
+Source of the rules: upstream's pkg/controller/history. All pure: what to write comes back as actions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from navarch.client.interface import Resource
+from navarch.controllers import objects
+from navarch.controlloop.plan import Action, Create, Delete, Patch
+from navarch.machinery import trees
+from navarch.machinery.clock import NAME_ALPHABET
+from navarch.machinery.types import Obj, key_of
+
+REVISIONS = Resource("apps", "v1", "controllerrevisions")
+HASH = "controller.kubernetes.io/hash"
+NAME_MAX = 223
+"""Of the owner's name in a revision's."""
+
+
+class History(NamedTuple):
+    """What is known of an owner's revisions after a look at its template."""
+
+    current: Obj
+    """The revision of the template as it is now (it may be about to be made)."""
+    actions: Sequence[Action]
+    """What makes it so."""
+    collisions: int
+    """The owner's collision count: a name was taken by another revision."""
+
+
+def by_number(revisions: Iterable[Obj]) -> list[Obj]:
+    """Oldest first."""
+    return sorted(revisions, key=lambda r: (r.get("revision", 0), objects.created_at(r), r["metadata"]["name"]))
+
+
+def template_data(owner: Obj) -> Obj:
+    """The data of a revision: a patch that puts the template back."""
+    return {"spec": {"template": {**trees.copy(owner["spec"]["template"]), "$patch": "replace"}}}
+
+
+def restored(owner: Obj, revision: Obj) -> Obj:
+    """The owner with the template of that revision."""
+    template = {k: v for k, v in revision["data"]["spec"]["template"].items() if k != "$patch"}
+    return {**owner, "spec": {**owner["spec"], "template": template}}
+
+
+def hash_of(data: Obj, collisions: int) -> str:
+    digest = hashlib.blake2b(orjson.dumps(data, option=orjson.OPT_SORT_KEYS), digest_size=4)
+    if collisions:
+        digest.update(str(collisions).encode())
+    return "".join(
+        NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in str(int.from_bytes(digest.digest(), "big"))
+    )
+
+
+def new_revision(owner: Obj, kind: str, number: int, collisions: int) -> Obj:
+    data = template_data(owner)
+    hashed = hash_of(data, collisions)
+    labels = {**((owner["spec"]["template"].get("metadata") or {}).get("labels") or {}), HASH: hashed}
+    meta = {
+        "name": f"{owner['metadata']['name'][:NAME_MAX]}-{hashed}",
+        "namespace": owner["metadata"]["namespace"],
+        "labels": labels,
+        "annotations": dict(objects.annotations_of(owner)),
+        "ownerReferences": [objects.controller_reference(owner, "apps/v1", kind)],
+    }
+    return {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta, "data": data, "revision": number}
+
+
+def look(owner: Obj, kind: str, revisions: Sequence[Obj], collisions: int) -> History:
+    """The revision of the owner's template: found, found again (a rollback, which gets the newest number), or made.
+    `revisions` are the owner's, oldest first."""
+    data = template_data(owner)
+    number = revisions[-1].get("revision", 0) + 1 if revisions else 1
+    equal = [revision for revision in revisions if revision.get("data") == data]
+    if equal:
+        newest = equal[-1]
+        if newest is revisions[-1]:
+            return History(newest, (), collisions)
+        patch = Patch(REVISIONS, key_of(newest), {"revision": number, "metadata": {"uid": objects.uid_of(newest)}})
+        return History({**newest, "revision": number}, (patch,), collisions)
+    made = new_revision(owner, kind, number, collisions)
+    taken = {revision["metadata"]["name"] for revision in revisions}
+    while made["metadata"]["name"] in taken:
+        collisions += 1
+        made = new_revision(owner, kind, number, collisions)
+    return History(made, (Create(REVISIONS, made, exists_ok=True),), collisions)
+
+
+def truncated(revisions: Sequence[Obj], live: Iterable[str], limit: int) -> list[Action]:
+    """Deletes the oldest revisions that no pod and no status names, beyond the limit."""
+    used = set(live)
+    unused = [revision for revision in revisions if revision["metadata"]["name"] not in used]
+    excess = len(unused) - max(limit, 0)
+    return [Delete(REVISIONS, key_of(r), objects.uid_of(r)) for r in unused[:excess]] if excess > 0 else []
