@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
 from navarch.apiserver.admission.pods import SYSTEM_CLASSES
+from navarch.apiserver.auth.policy import completed, defaults
 from navarch.client.interface import Resource
 from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICES
 from navarch.machinery.errors import StatusError
@@ -32,7 +34,22 @@ async def ensure(server: ApiServer) -> None:
             PRIORITY_CLASSES,
             {"metadata": {"name": name}, "value": value, "description": CLASS_DESCRIPTIONS[name]},
         )
+    await _policy(server)
     await _kubernetes_service(server)
+
+
+async def _policy(server: ApiServer) -> None:
+    """The default roles and bindings. All at once: they share the store's commits."""
+    await asyncio.gather(*(_keep_policy(server, resource, wanted) for resource, wanted in defaults()))
+
+
+async def _keep_policy(server: ApiServer, resource: Resource, wanted: Obj) -> None:
+    namespace, name = wanted["metadata"].get("namespace", ""), wanted["metadata"]["name"]
+    entry = server.registries[GroupResource(resource.group, resource.plural)].cache.get(namespace, name)
+    if entry is None:
+        await _create(server, resource, wanted, namespace)
+    elif (better := completed(entry.obj, wanted)) is not None:
+        await server.system.update(resource, better, namespace)
 
 
 async def _create(server: ApiServer, resource: Resource, obj: Obj, namespace: str = "") -> None:

@@ -12,7 +12,10 @@ from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
 from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, Union
 from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer
+from navarch.apiserver.auth.node import NodeAuthorizer
+from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
+from navarch.apiserver.auth.union import UnionAuthorizer
 from navarch.apiserver.auth.x509 import ClientCertificates
 from navarch.apiserver.filters.access import attributes_of
 from navarch.apiserver.filters.answers import with_statuses
@@ -81,7 +84,8 @@ class ApiServer:
         self.tokens = ServiceAccountTokens(world, self.lookup, config.issuer, config.token_key_pem)
         self.bearer = BearerTokens([self.tokens, FixedTokens(dict(config.fixed_tokens))])
         self._virtual: dict[tuple[GroupResource, str], Virtual] = virtual_resources(self)
-        self._authorizer = authorizer
+        self.rbac = RbacAuthorizer(self.caches)
+        self._authorizer = authorizer or UnionAuthorizer((NodeAuthorizer(self.caches), self.rbac))
         self.embedded = bool(getattr(store, "embedded", True))
         """Whether the store's events arrive before its commits return: the caches are then always fresh."""
         self._rest = Rest(self)
@@ -144,10 +148,6 @@ class ApiServer:
         """Raises 403 unless the user may."""
         if "system:masters" in attributes.user.groups:
             return
-        if self._authorizer is None:
-            raise errors.forbidden(
-                GroupResource(attributes.group, attributes.resource), attributes.name, "no authorizer"
-            )
         decision = self._authorizer.authorize(attributes)
         if decision.allowed:
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 
 import orjson
@@ -75,6 +75,8 @@ class Entry:
 
 
 _by_revision = attrgetter("revision")
+Listener = Callable[["Entry | None", "Entry | None"], None]
+"""(entry, previous): None for what is gone, and for what was not there."""
 
 
 class ResourceCache:
@@ -90,6 +92,11 @@ class ResourceCache:
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._hints: dict[str, tuple[bytes, Obj]] = {}
+        self._listeners: list[Listener] = []
+
+    def on_change(self, listener: Listener) -> None:
+        """Calls `listener` for every object at load, and for every change, before anybody watches it."""
+        self._listeners.append(listener)
 
     # -- keys and bytes
 
@@ -160,6 +167,8 @@ class ResourceCache:
         for entry in entries:
             self._entries[entry.key] = entry
             self._keys.append(entry.key)
+            for listener in self._listeners:
+                listener(entry, None)
 
     def apply(self, event: Event) -> None:
         """Takes in one event of the store, and tells the watchers."""
@@ -171,6 +180,8 @@ class ResourceCache:
                 return
             del self._entries[key]
             del self._keys[bisect_left(self._keys, key)]
+            for listener in self._listeners:
+                listener(None, previous)
             self.fanout.add(Change(event.revision, None, previous))
             return
         obj = hint[1] if hint is not None and hint[0] is event.value else None
@@ -178,6 +189,8 @@ class ResourceCache:
         if previous is None:
             insort(self._keys, key)
         self._entries[key] = entry
+        for listener in self._listeners:
+            listener(entry, previous)
         self.fanout.add(Change(event.revision, entry, previous))
 
 

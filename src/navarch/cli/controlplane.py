@@ -1,0 +1,34 @@
+"""navarch controlplane"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from navarch.cli.common import cluster_options, existing
+
+
+@click.command("controlplane")
+@cluster_options
+def command(name: str, state_root: Path, run_root: Path) -> None:
+    """Run API server, controllers and scheduler of a cluster in one process (used by `up`)."""
+    from navarch.apiserver.server import ApiServerConfig
+    from navarch.cluster import machine, pki
+    from navarch.cluster.controlplane import ServingConfig, run_until_told, serve_cluster
+
+    config = existing(name, state_root, run_root)
+    places = pki.ensure(config)
+    root_ca = places.ca_cert.read_text()
+    serving = ServingConfig(
+        host="0.0.0.0", port=config.api_port, certificate=places.apiserver.cert, key=places.apiserver.key
+    )
+    server = ApiServerConfig(
+        service_cidr=config.service_cidr,
+        node_port_range=config.node_port_range,
+        advertise_address=machine.node_ip(),
+        advertise_port=config.api_port,
+        client_ca_pem=root_ca.encode(),
+        token_key_pem=places.sa_key.read_bytes(),
+    )
+    run_until_told(lambda told: serve_cluster(told, serving, server, config.database, config, root_ca))

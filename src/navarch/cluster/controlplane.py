@@ -1,0 +1,160 @@
+"""The control plane put together: store, API server behind TLS, controllers and scheduler, in one process.
+
+The API server answers as soon as its caches are loaded; controllers and scheduler are imported and started behind it, so
+that nobody waits for numpy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from navarch.apiserver.filters.answers import wire_error
+from navarch.apiserver.request import Request, User
+from navarch.apiserver.server import ApiServer, ApiServerConfig
+from navarch.http.server import Limits, Server, serve
+from navarch.http.tls import TlsConfig
+from navarch.machinery.clock import RealWorld, World
+from navarch.store.interface import Store
+from navarch.store.memory import MemoryStore
+from navarch.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from navarch.controllers.registry import Running
+    from navarch.scheduler.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+SCHEDULER = "system:kube-scheduler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingConfig:
+    """Where an API server listens, and what it proves itself with."""
+
+    host: str | list[str]
+    port: int
+    """0 picks one."""
+    certificate: Path
+    key: Path
+
+
+async def open_store(path: Path | None, world: World) -> Store:
+    """The durable store at a path; without one, a store that forgets."""
+    return MemoryStore() if path is None else await SqliteStore.open(path, world)
+
+
+class ApiProcess:
+    """An API server over its store, listening."""
+
+    def __init__(self, server: ApiServer, store: Store, listener: Server) -> None:
+        self.server = server
+        self.store = store
+        self.listener = listener
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    @staticmethod
+    async def start(serving: ServingConfig, config: ApiServerConfig, database: Path | None, world: World) -> ApiProcess:
+        """Returns when it is ready."""
+        store = await open_store(database, world)
+        server = ApiServer(store, world, config)
+        # Listening first: a client that comes early waits in the backlog of /readyz instead of being refused.
+        listener = await serve(
+            server.handle,
+            serving.host,
+            serving.port,
+            TlsConfig(certificate=serving.certificate, key=serving.key),
+            limits=Limits(),
+            request_type=Request,
+            error=wire_error,
+        )
+        await server.start()
+        return ApiProcess(server, store, listener)
+
+    async def stop(self) -> None:
+        await self.listener.close()
+        await self.server.stop()
+        await self.store.close()
+
+
+class ControlPlane:
+    """Controllers and scheduler on a server in the same process. Each acts as upstream's user for its part."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self.controllers: Running | None = None
+        self.scheduler: Scheduler | None = None
+
+    def client_for(self, user: str) -> Any:
+        groups = ["system:authenticated"]
+        if user.startswith("system:serviceaccount:"):
+            namespace = user.split(":")[2]
+            groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
+        return self._server.client(User(user, groups=tuple(groups)))
+
+    async def start(self, config: Any, root_ca: str) -> None:
+        """`config` has the cluster's `pod_cidr`."""
+        from navarch.controllers import registry
+        from navarch.scheduler.scheduler import Scheduler
+
+        world = self._server.world
+        self.controllers = await registry.run(self.client_for, world, config, root_ca=root_ca)
+        self.scheduler = Scheduler(self.client_for(SCHEDULER), world)
+        await self.scheduler.start()
+
+    async def stop(self) -> None:
+        if self.scheduler is not None:
+            await self.scheduler.stop()
+        if self.controllers is not None:
+            await self.controllers.stop()
+
+
+def run_until_told(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Runs `main` on a fresh event loop; SIGTERM and SIGINT set the event it is given."""
+    import uvloop
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+
+    async def run() -> None:
+        told = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        await main(told)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(run())
+
+
+async def serve_cluster(
+    told: asyncio.Event,
+    serving: ServingConfig,
+    config: ApiServerConfig,
+    database: Path | None,
+    cluster: Any,
+    root_ca: str,
+) -> None:
+    """The whole control plane of a cluster, until told to stop."""
+    world = RealWorld()
+    api = await ApiProcess.start(serving, config, database, world)
+    log.info("API server ready at port %d", api.port)
+    plane = ControlPlane(api.server)
+    try:
+        await plane.start(cluster, root_ca)
+        gc.collect()
+        gc.freeze()
+        log.info("controllers and scheduler run")
+        await told.wait()
+    finally:
+        await plane.stop()
+        await api.stop()
