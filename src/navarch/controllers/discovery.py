@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from navarch.client.interface import Client, Resource
 
+RETIRED = "extensions"
+
 
 class Served(NamedTuple):
     resource: Resource
@@ -14,10 +16,14 @@ class Served(NamedTuple):
 
 
 async def served(client: Client) -> list[Served]:
-    """Every resource (no subresources) in its group's preferred version, or the first version that has it."""
+    """Every resource (no subresources) in its group's preferred version, or the first version that has it.
+
+    The retired group `extensions` is left out: other groups have all its kinds, and the same objects."""
     versions = ["/api/v1"]
     groups = await client.raw("GET", "/apis")
     for group in groups.get("groups") or ():
+        if group["name"] == RETIRED:
+            continue
         preferred = (group.get("preferredVersion") or {}).get("groupVersion", "")
         names = [version["groupVersion"] for version in group.get("versions") or ()]
         versions += [f"/apis/{name}" for name in sorted(names, key=lambda name: name != preferred)]
