@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from navarch.client import resources
-from navarch.client.informer import InformerFactory
+from navarch.client.informer import Informer, InformerFactory
 from navarch.client.interface import Client
 from navarch.machinery.clock import Timer, World
 from navarch.machinery.types import Key, Obj, key_of
@@ -29,16 +29,19 @@ class ProxyConfig:
 
 
 class Proxy:
-    """`start()` returns once the first complete rules are in the kernel."""
+    """`start()` returns once the first complete rules are in the kernel.
 
-    def __init__(self, config: ProxyConfig, client: Client, world: World) -> None:
+    `pods` is asked for the node's pods and their host ports: the proxy's own identity may not read pods."""
+
+    def __init__(self, config: ProxyConfig, client: Client, world: World, pods: Client | None = None) -> None:
         self._config = config
         self._settings = config.settings
         self._world = world
         self._informers = InformerFactory(client, world)
         self._services = self._informers[resources.SERVICES]
         self._slices = self._informers[resources.ENDPOINT_SLICES]
-        self._pods = self._informers.informer(resources.PODS, field_selector=f"spec.nodeName={config.node_name}")
+        selector = f"spec.nodeName={config.node_name}"
+        self._pods = Informer(pods or client, resources.PODS, world, field_selector=selector)
         self._ports: dict[Key, list[Port]] = {}
         self._host_ports: list[Port] = []
         self._dirty: set[Key] = set()
@@ -58,7 +61,8 @@ class Proxy:
             log.warning("no br_netfilter in this kernel: replies between pods of one node are masqueraded")
         self._slices.add_index("service", _service_of_slice)
         self._informers.start()
-        await self._informers.wait_synced()
+        self._pods.start()
+        await asyncio.gather(self._informers.wait_synced(), asyncio.shield(self._pods.synced))
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
         self._pods.add_handler(self._pod_changed)
@@ -72,7 +76,7 @@ class Proxy:
         """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
         if self._timer:
             self._timer.cancel()
-        await self._informers.stop()
+        await asyncio.gather(self._informers.stop(), self._pods.stop())
 
     def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
         if changed := new or old:
