@@ -62,7 +62,7 @@ class Decision(NamedTuple):
 
 
 def reference(obj: Obj) -> Obj:
-    """The ObjectReference an Event regards."""
+    """The ObjectReference an Event regards; a `fieldPath` beside the metadata names a part of the object."""
     meta = obj["metadata"]
     fields = {
         "kind": obj.get("kind", ""),
@@ -71,6 +71,7 @@ def reference(obj: Obj) -> Obj:
         "uid": meta.get("uid", ""),
         "apiVersion": obj.get("apiVersion", ""),
         "resourceVersion": meta.get("resourceVersion", ""),
+        "fieldPath": obj.get("fieldPath", ""),
     }
     return {k: v for k, v in fields.items() if v}
 
@@ -89,7 +90,7 @@ class Correlator:
         who = (ref.get("kind"), ref.get("namespace"), ref["name"], ref.get("uid"), ref.get("apiVersion"))
         if not self._allowed(who, now):
             return None
-        message, key = self._combine((*who, kind, reason), message, now)
+        message, key = self._combine((*who, ref.get("fieldPath"), kind, reason), message, now)
         stamp = rfc3339(now)
         known = self._written.get(key)
         if known is None:
