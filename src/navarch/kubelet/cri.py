@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from navarch.kubelet.cri_tables import CRI, EVENTS
+from navarch.kubelet.runtime_state import POD_UID
 from navarch.machinery.protobuf import Tables
 
 RUNTIME, IMAGES = "/runtime.v1.RuntimeService/", "/runtime.v1.ImageService/"
@@ -94,8 +95,10 @@ class Cri:
     async def remove_sandbox(self, sandbox: str) -> None:
         await self._call(RUNTIME, "RemovePodSandbox", {"pod_sandbox_id": sandbox}, START_SECONDS)
 
-    async def sandboxes(self) -> list[Tree]:
-        return (await self._call(RUNTIME, "ListPodSandbox", {})).get("items", [])
+    async def sandboxes(self, uid: str = "") -> list[Tree]:
+        """All of them, or those of one pod."""
+        filter_ = {"filter": {"label_selector": {POD_UID: uid}}} if uid else {}
+        return (await self._call(RUNTIME, "ListPodSandbox", filter_)).get("items", [])
 
     async def sandbox_status(self, sandbox: str) -> Tree:
         return (await self._call(RUNTIME, "PodSandboxStatus", {"pod_sandbox_id": sandbox}))["status"]
@@ -116,8 +119,10 @@ class Cri:
     async def remove_container(self, container: str) -> None:
         await self._call(RUNTIME, "RemoveContainer", {"container_id": container}, START_SECONDS)
 
-    async def containers(self) -> list[Tree]:
-        return (await self._call(RUNTIME, "ListContainers", {})).get("containers", [])
+    async def containers(self, uid: str = "") -> list[Tree]:
+        """All of them, or those of one pod."""
+        filter_ = {"filter": {"label_selector": {POD_UID: uid}}} if uid else {}
+        return (await self._call(RUNTIME, "ListContainers", filter_)).get("containers", [])
 
     async def container_status(self, container: str) -> Tree:
         return (await self._call(RUNTIME, "ContainerStatus", {"container_id": container}))["status"]
@@ -158,6 +163,9 @@ class Cri:
 
     async def images(self) -> list[Tree]:
         return (await self._call(IMAGES, "ListImages", {})).get("images", [])
+
+    async def remove_image(self, image: str) -> None:
+        await self._call(IMAGES, "RemoveImage", {"image": {"image": image}})
 
     # -- events
 

@@ -17,7 +17,7 @@ class ConfigError(Exception):
     """A container cannot be configured: what it refers to is missing or wrong (CreateContainerConfigError)."""
 
 
-Look = Callable[[str, str], Obj | None]
+Look = Callable[[str, str], "Obj | None"]
 """(kind, name) -> the ConfigMap or Secret of the pod's namespace, or None."""
 
 

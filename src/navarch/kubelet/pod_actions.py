@@ -105,10 +105,15 @@ def _must_end(pod: Obj, at: Circumstances) -> str:
         return "the pod is being deleted"
     if at.terminal:
         return "the pod has finished"
-    deadline = _deadline(pod)
-    if deadline and deadline <= at.now:
+    if past_deadline(pod, at.now):
         return "the pod was active on the node longer than its deadline"
     return ""
+
+
+def past_deadline(pod: Obj, now: float) -> bool:
+    """Whether the pod was active for longer than its activeDeadlineSeconds."""
+    deadline = _deadline(pod)
+    return bool(deadline) and deadline <= now
 
 
 def _deadline(pod: Obj) -> float:

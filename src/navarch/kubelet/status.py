@@ -30,6 +30,8 @@ class View:
     """Container id -> its termination message."""
     failure: tuple[str, str] | None = None
     """(reason, message) of a pod that the node refused or evicted, or whose deadline passed."""
+    ended: bool = False
+    """All its containers were stopped for good, whatever the restart policy says: it is being deleted."""
 
 
 def pod_status(pod: Obj, runtime: PodRuntime, view: View) -> Obj:
@@ -169,6 +171,8 @@ def _phase(spec: Obj, runtime: PodRuntime, view: View, old: Obj, init_statuses: 
         if ended and ended["exitCode"] != 0 and policy == "Never" and not is_sidecar(container):
             return "Failed"
     runs = [runtime.latest(c["name"]) for c in spec["containers"]]
+    if view.ended:
+        return "Succeeded" if all(run and run.exited and run.exit_code == 0 for run in runs) else "Failed"
     if any(run is None for run in runs):
         return "Running" if any(run and run.running for run in runs) else "Pending"
     known = [run for run in runs if run]

@@ -1,0 +1,197 @@
+"""A node's process: the kubelet, the service proxy and cluster DNS, each with an identity of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from contextlib import suppress
+
+from navarch.client.http import HttpClient
+from navarch.client.interface import Client, Resource
+from navarch.client.resources import ENDPOINT_SLICES, SERVICES
+from navarch.cluster import machine, pki, preload, runtime
+from navarch.cluster.config import ClusterConfig
+from navarch.controlloop.recorder import Recorder
+from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
+from navarch.kubelet.context import KubeletConfig
+from navarch.kubelet.cri import Cri, connect, wait_until_ready
+from navarch.kubelet.kubelet import Kubelet
+from navarch.machinery.clock import RealWorld, World
+from navarch.machinery.errors import StatusError
+from navarch.machinery.types import Obj
+from navarch.proxy.proxy import Proxy, ProxyConfig
+from navarch.proxy.rules import Settings
+
+log = logging.getLogger(__name__)
+
+RUNTIME_SECONDS = 60.0
+API_RETRY_SECONDS = 0.1
+
+
+def client(config: ClusterConfig, pair: pki.Pair, agent: str) -> HttpClient:
+    """The API with the identity of a certificate's holder."""
+    server = f"https://127.0.0.1:{config.api_port}"
+    return HttpClient(server, ca=pki.paths(config).ca_cert, certificate=(pair.cert, pair.key), user_agent=agent)
+
+
+def kubelet_config(config: ClusterConfig, node_ip: str) -> KubeletConfig:
+    return KubeletConfig(
+        node_name=machine.node_name(),
+        node_ip=node_ip,
+        root=config.state / "kubelet",
+        log_root=config.logs / "pods",
+        cgroup=config.cgroup,
+        cluster_dns=config.dns_ip,
+        cluster_domain=config.dns_domain,
+        resolv_conf=config.resolv_conf,
+        port=config.kubelet_port,
+        manifests=config.state / "manifests",
+        loaded_images=LoadedImages(config),
+        pod_cidr_known=lambda cidr: runtime.write_cni(config, cidr),
+    )
+
+
+class LoadedImages:
+    """The names of images loaded by hand; the list is read again when it has changed."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+        self._stamp = -1
+        self._names: frozenset[str] = frozenset()
+
+    def __call__(self) -> frozenset[str]:
+        with suppress(FileNotFoundError):
+            stamp = self._config.loaded_images.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._names, self._stamp = frozenset(preload.loaded(self._config)), stamp
+        return self._names
+
+
+def proxy_config(config: ClusterConfig, node_ip: str) -> ProxyConfig:
+    settings = Settings(config.table, config.pod_cidr, config.service_cidr, config.bridge)
+    return ProxyConfig(node_name=machine.node_name(), node_ip=node_ip, settings=settings)
+
+
+def dns_config(config: ClusterConfig, node_ip: str) -> DnsConfig:
+    own = [f"{address}/32" for address in machine.addresses()]
+    return DnsConfig(
+        address=node_ip,
+        port=config.dns_port,
+        domain=config.dns_domain,
+        clients=(config.pod_cidr, config.service_cidr, "127.0.0.0/8", f"{node_ip}/32", *own),
+        upstreams=upstreams_of(config.resolv_conf),
+    )
+
+
+class Node:
+    """All of a node. `start()` returns when everything has been started; readiness follows in the API."""
+
+    def __init__(self, config: ClusterConfig, world: World) -> None:
+        self._config, self._world = config, world
+        self._node_ip = machine.node_ip()
+        identities = pki.paths(config)
+        self._client = client(config, identities.node, "kubelet")
+        self._proxy_client = client(config, identities.proxy, "kube-proxy")
+        self._admin = client(config, identities.admin, "navarch")
+        self.cri: Cri = connect(config.containerd_socket)
+        name = machine.node_name()
+        self._recorder = Recorder(self._client, world, "kubelet", name)
+        self.kubelet = Kubelet(
+            kubelet_config(config, self._node_ip), self.cri, self._client, world, self._recorder.emit
+        )
+        self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
+        self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await asyncio.gather(self._start_runtime(), self._wait_for_api())
+        await asyncio.gather(self.kubelet.start(), self.proxy.start(), self.dns.start(), self._publish_dns())
+
+    async def stop(self) -> None:
+        """Pods, rules and addresses stay as they are."""
+        await self.kubelet.stop()
+        await self.dns.stop()
+        await self.proxy.stop()
+        await self._recorder.stop()
+        for each in (self._client, self._proxy_client, self._admin):
+            await each.close()
+        await self.cri.close()
+
+    async def _start_runtime(self) -> None:
+        await wait_until_ready(self.cri, RUNTIME_SECONDS)
+        await asyncio.to_thread(preload.load_pause, self._config)
+
+    async def _wait_for_api(self) -> None:
+        while True:
+            try:
+                if await self._client.raw("GET", "/readyz") == "ok":
+                    return
+            except (StatusError, ConnectionError, OSError):
+                pass
+            await self._world.sleep(API_RETRY_SECONDS)
+
+    async def _publish_dns(self) -> None:
+        for resource, obj in ((SERVICES, dns_service(self._config)), (ENDPOINT_SLICES, self._dns_slice())):
+            await ensure(self._admin, resource, obj)
+
+    def _dns_slice(self) -> Obj:
+        return dns_slice(self._config, self._node_ip)
+
+
+async def ensure(api: Client, resource: Resource, obj: Obj) -> None:
+    """The object is there, and says what is given; whatever else it says is left alone."""
+    meta = obj["metadata"]
+    try:
+        await api.create(resource, obj, meta["namespace"])
+    except StatusError as error:
+        if error.code != 409:
+            raise
+        await api.patch(resource, meta["name"], obj, meta["namespace"])
+
+
+DNS_LABELS = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
+
+
+def dns_service(config: ClusterConfig) -> Obj:
+    """kube-dns, with its well-known address; its endpoint is the node's own server."""
+    ports = [{"name": n, "port": 53, "protocol": p, "targetPort": config.dns_port} for n, p in _DNS_PORTS]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": DNS_LABELS},
+        "spec": {"clusterIP": config.dns_ip, "ports": ports},
+    }
+
+
+_DNS_PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
+
+
+def dns_slice(config: ClusterConfig, node_ip: str) -> Obj:
+    address = ipaddress.ip_address(node_ip)
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {"kubernetes.io/service-name": "kube-dns", "endpointslice.kubernetes.io/managed-by": "navarch"},
+        },
+        "addressType": f"IPv{address.version}",
+        "endpoints": [{"addresses": [node_ip], "conditions": {"ready": True}}],
+        "ports": [{"name": n, "port": config.dns_port, "protocol": p} for n, p in _DNS_PORTS],
+    }
+
+
+async def run(config: ClusterConfig, told: asyncio.Event) -> None:
+    """Runs a node until told to stop."""
+    loop = asyncio.get_running_loop()
+    node = Node(config, RealWorld())
+    starting, stopping = loop.create_task(node.start()), loop.create_task(told.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        log.info("the node is started")
+        await stopping
+    starting.cancel()
+    await node.stop()

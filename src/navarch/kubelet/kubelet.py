@@ -1,0 +1,273 @@
+"""The kubelet's edge: follows the node's pods, gives each a worker, and looks after what nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from navarch.client import resources
+from navarch.client.informer import InformerFactory
+from navarch.client.interface import Client
+from navarch.kubelet import machine
+from navarch.kubelet.admission import admit
+from navarch.kubelet.cgroups import Cgroups
+from navarch.kubelet.context import Context, KubeletConfig
+from navarch.kubelet.cri import Cri, wait_until_ready
+from navarch.kubelet.dns_config import NodeDns, read_resolv_conf
+from navarch.kubelet.images import ImageManager
+from navarch.kubelet.parts import ContainerMounts, Probes, RunHook, Volumes
+from navarch.kubelet.pod_worker import PodWorker
+from navarch.kubelet.registration import Registration
+from navarch.kubelet.relist import RuntimeCache
+from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
+from navarch.kubelet.sources import Sources
+from navarch.kubelet.status_writer import StatusWriter
+from navarch.machinery.clock import World
+from navarch.machinery.types import Obj
+
+log = logging.getLogger(__name__)
+
+RUNTIME_SECONDS = 60.0
+HOUSEKEEPING_SECONDS = 30.0
+Recorder = Callable[[Obj, str, str, str], None]
+
+
+class Kubelet:
+    """`start()` returns once the node is registered and its pods are known. A stop leaves pods running.
+
+    It is made in two steps: its neighbours (volumes, probes) need what it offers (`sources.look`, `wake`)."""
+
+    def __init__(self, config: KubeletConfig, cri: Cri, client: Client, world: World, emit: Recorder) -> None:
+        self.config, self.cri = config, cri
+        self._world, self._client, self._emit = world, client, emit
+        self._workers: dict[str, PodWorker] = {}
+        self.cache = RuntimeCache(cri, self._runtime_changed)
+        self.sources = Sources(client, world, self._source_changed)
+        self.registration: Registration | None = None
+        self._informers = InformerFactory(client, world)
+        node = f"spec.nodeName={config.node_name}"
+        self._pods = self._informers.informer(resources.PODS, field_selector=node)
+        self._services = self._informers[resources.SERVICES]
+        own = f"metadata.name={config.node_name}"
+        self._node = self._informers.informer(resources.NODES, field_selector=own)
+        self._context: Context | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._cidr = ""
+
+    def connect(self, volumes: Volumes, mounts: ContainerMounts, probes: Probes, run_hook: RunHook) -> None:
+        """The other parts of the node. Before `start`."""
+        config = self.config
+        self._context = Context(
+            config=config,
+            world=self._world,
+            cri=self.cri,
+            cache=self.cache,
+            volumes=volumes,
+            probes=probes,
+            run_hook=run_hook,
+            container_mounts=mounts,
+            images=ImageManager(self.cri, self._world, self._emit, config.loaded_images),
+            cgroups=Cgroups(config.cgroup),
+            sources=self.sources,
+            services=self._services,
+            node=self._node,
+            writer=StatusWriter(self._client, self._world),
+            emit=self._emit,
+            dns=self._node_dns(),
+            memory=machine.meminfo().get("MemTotal", 0),
+            starts=asyncio.Semaphore(config.starts_at_once),
+        )
+
+    def _node_dns(self) -> NodeDns:
+        config = self.config
+        try:
+            text = config.resolv_conf.read_text()
+        except OSError:
+            text = ""
+        return NodeDns(*read_resolv_conf(text), config.cluster_dns, config.cluster_domain)
+
+    # -- living
+
+    async def start(self) -> None:
+        context = self.context
+        for folder in (self.config.root / "pods", self.config.log_root):
+            folder.mkdir(parents=True, exist_ok=True)
+        await wait_until_ready(self.cri, RUNTIME_SECONDS)
+        context.cgroups.prepare()
+        await self.cache.relist()
+        self.registration = Registration(self.config, self.cri, self._client, self._world, self._emit)
+        await self.registration.start()
+        self._node.add_handler(self._node_changed)
+        self._informers.start()
+        await self._informers.wait_synced()
+        self._pods.add_handler(self._pod_changed)
+        self._end_orphans()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self.cache.run()), loop.create_task(self._housekeeping())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
+        await self._informers.stop()
+        await self.sources.stop()
+        if self.registration:
+            await self.registration.stop()
+        if self._context:
+            await self._context.writer.stop()
+
+    @property
+    def context(self) -> Context:
+        if self._context is None:
+            raise RuntimeError("connect() comes before everything else")
+        return self._context
+
+    # -- what the node's server and other parts ask
+
+    @property
+    def name(self) -> str:
+        return self.config.node_name
+
+    def pods(self) -> Sequence[Obj]:
+        """The node's pods, each with the newest status."""
+        return [{**worker.pod, "status": worker.status} for worker in self._workers.values()]
+
+    def runtime(self, uid: str) -> PodRuntime:
+        return self.cache.get(uid)
+
+    def wake(self, uid: str) -> None:
+        """A probe's verdict on one of the pod's containers has changed."""
+        if worker := self._workers.get(uid):
+            worker.wake()
+
+    def reasons(self, uid: str) -> Sequence[str]:
+        """Why the kubelet does what it does (or nothing) for a pod."""
+        worker = self._workers.get(uid)
+        return worker.reasons if worker else ()
+
+    # -- changes
+
+    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            return
+        if self.registration:
+            self.registration.observed(new)
+        cidr = new.get("spec", {}).get("podCIDR", "")
+        if cidr and cidr != self._cidr:
+            self._cidr = cidr
+            self.config.pod_cidr_known(cidr)
+            if self.registration:
+                self.registration.look()
+
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        replaced = old is not None and (new is None or old["metadata"]["uid"] != new["metadata"]["uid"])
+        if old is not None and replaced and (worker := self._workers.get(old["metadata"]["uid"])):
+            worker.gone()
+        if new is None:
+            return
+        worker = self._workers.get(new["metadata"]["uid"])
+        if worker is None:
+            self._add(new)
+            return
+        rewritten = self.context.writer.observed(new)
+        before = worker.pod
+        self.sources.use(new)
+        if rewritten or _spec_changed(before, new):
+            worker.update(new)
+        else:
+            worker.pod = new
+
+    def _add(self, pod: Obj) -> None:
+        uid = pod["metadata"]["uid"]
+        failure = None
+        over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+        known = self.cache.get(uid).sandboxes or over or "deletionTimestamp" in pod["metadata"]
+        if not known:
+            failure = admit(pod, self._active(), self._node.get("", self.config.node_name) or {})
+            if failure:
+                self._emit(pod, "Warning", failure.reason, failure.message)
+        self.sources.use(pod)
+        worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, failure=failure)
+        worker.start()
+
+    def _active(self) -> Iterable[Obj]:
+        return [worker.pod for worker in self._workers.values() if not worker.terminal]
+
+    def _finished(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+
+    def _runtime_changed(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker:
+            worker.wake()
+        elif self._tasks:
+            self._end_orphan(uid)
+
+    def _source_changed(self, uid: str) -> None:
+        if worker := self._workers.get(uid):
+            worker.refresh()
+
+    # -- what nobody knows
+
+    def _end_orphans(self) -> None:
+        for uid in self.cache.uids():
+            if uid not in self._workers:
+                self._end_orphan(uid)
+
+    def _end_orphan(self, uid: str) -> None:
+        """Ends a pod that runs and that the API does not have: it was deleted while the kubelet was away."""
+        known = self.cache.labels.get(uid)
+        runtime = self.cache.get(uid)
+        if known is None or not (runtime.sandboxes or runtime.containers):
+            return
+        names = known["labels"]
+        containers = [{"name": name} for name in runtime.containers] or [{"name": names.get(CONTAINER_NAME, "")}]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": names.get(POD_NAME, ""),
+                "namespace": names.get(POD_NAMESPACE, ""),
+                "uid": names.get(POD_UID, uid),
+            },
+            "spec": {
+                "containers": containers,
+                "terminationGracePeriodSeconds": int(known["annotations"].get(GRACE, 30)),
+            },
+        }
+        worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, gone=True)
+        worker.start()
+
+    async def _housekeeping(self) -> None:
+        """Folders, volumes and cgroups of pods that are no more."""
+        while True:
+            await self._world.sleep(HOUSEKEEPING_SECONDS)
+            context = self.context
+            known = set(self._workers)
+            try:
+                for uid in context.volumes.orphans(known):
+                    await context.volumes.unmount(uid)
+                for uid in context.cgroups.orphans(known):
+                    context.cgroups.remove(uid)
+            except Exception:
+                log.exception("housekeeping")
+
+
+def _spec_changed(before: Obj, after: Obj) -> bool:
+    """Whether a worker has to act on a newer object (its own status coming back is no reason)."""
+    if before["spec"] != after["spec"]:
+        return True
+    old, new = before["metadata"], after["metadata"]
+    names = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "generation")
+    if any(old.get(name) != new.get(name) for name in names):
+        return True
+    gates = {gate["conditionType"] for gate in after["spec"].get("readinessGates") or []}
+    return bool(gates) and _conditions(before, gates) != _conditions(after, gates)
+
+
+def _conditions(pod: Obj, names: set[str]) -> list[tuple[str, str]]:
+    return [(c["type"], c["status"]) for c in pod.get("status", {}).get("conditions") or [] if c["type"] in names]
