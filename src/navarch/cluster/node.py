@@ -100,6 +100,7 @@ class Node:
         self.kubelet = Kubelet(
             kubelet_config(config, self._node_ip), self.cri, self._client, world, self._recorder.emit
         )
+
         self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
         self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
+import socket
+import threading
 from pathlib import Path
 
 import orjson
@@ -12,6 +16,8 @@ from navarch.cluster.files import write_atomically
 from navarch.cluster.runtime import PAUSE_IMAGE, ctr
 from navarch.images.recipes import build
 
+DEFAULT_REGISTRY = "registry-1.docker.io"
+REGISTRY_SECONDS = 2.0
 EXAMPLE_IMAGES = {"busybox": "busybox:latest", "nginx": "nginx:latest"}
 """Recipe -> image name: what is built where no registry can be reached."""
 
@@ -61,6 +67,9 @@ def registry_reachable(config: ClusterConfig) -> bool:
 
     from navarch.kubelet.cri import connect
 
+    if not _other_ways(config) and not _found(DEFAULT_REGISTRY, 443, REGISTRY_SECONDS):
+        return False
+
     async def pull() -> bool:
         async with connect(config.containerd_socket) as cri:
             try:
@@ -70,3 +79,23 @@ def registry_reachable(config: ClusterConfig) -> bool:
                 return False
 
     return asyncio.run(pull())
+
+
+def _other_ways(config: ClusterConfig) -> bool:
+    """Whether the runtime was told of mirrors or proxies: the registry itself need not be in sight then."""
+    proxies = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+    return any(name in os.environ for name in proxies) or any((config.state / "registries").glob("*"))
+
+
+def _found(host: str, port: int, seconds: float) -> bool:
+    """Whether a connection comes about in time. A resolver without an answer takes its own, long time: it is not waited for."""
+    connected = threading.Event()
+
+    def attempt() -> None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), seconds):
+            connected.set()
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return connected.is_set()

@@ -10,6 +10,7 @@ from navarch.kubelet.cri_tables import (
     NAMESPACE_CONTAINER,
     NAMESPACE_NODE,
     NAMESPACE_POD,
+    NAMESPACE_TARGET,
     SECCOMP_LOCALHOST,
     SECCOMP_RUNTIME_DEFAULT,
     SECCOMP_UNCONFINED,
@@ -52,6 +53,8 @@ class ContainerInputs:
     attempt: int
     log_path: str
     memory_capacity: int
+    target: str = ""
+    """Id of the container whose processes an ephemeral container sees."""
     fs_groups: Sequence[int] = field(default_factory=tuple)
 
 
@@ -129,7 +132,7 @@ def container_config(pod: Obj, container: Obj, inputs: ContainerInputs) -> Tree:
         "tty": bool(container.get("tty")),
         "linux": {
             "resources": resources(pod, container, inputs.memory_capacity),
-            "security_context": security_context(pod, container, inputs.fs_groups),
+            "security_context": security_context(pod, container, inputs.fs_groups, inputs.target),
         },
     }
     return config
@@ -219,7 +222,7 @@ def _seccomp(profile: Obj | None) -> Tree:
             return {"profile_type": SECCOMP_UNCONFINED}
 
 
-def security_context(pod: Obj, container: Obj, fs_groups: Sequence[int]) -> Tree:
+def security_context(pod: Obj, container: Obj, fs_groups: Sequence[int], target: str = "") -> Tree:
     """The effective security context: the container's own, over the pod's. Raises ConfigError."""
     spec = pod["spec"]
     shared, own = spec.get("securityContext") or {}, container.get("securityContext") or {}
@@ -228,8 +231,11 @@ def security_context(pod: Obj, container: Obj, fs_groups: Sequence[int]) -> Tree
         return own[name] if own.get(name) is not None else shared.get(name)
 
     privileged = bool(own.get("privileged"))
+    namespaces = _namespaces(spec)
+    if target:
+        namespaces |= {"pid": NAMESPACE_TARGET, "target_id": target}
     context: Tree = {
-        "namespace_options": _namespaces(spec),
+        "namespace_options": namespaces,
         "privileged": privileged,
         "readonly_rootfs": bool(own.get("readOnlyRootFilesystem")),
         "no_new_privs": own.get("allowPrivilegeEscalation") is False,

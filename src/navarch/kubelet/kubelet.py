@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
 from navarch.kubelet import machine
-from navarch.kubelet.admission import admit
+from navarch.kubelet.admission import admit, is_static
 from navarch.kubelet.cgroups import Cgroups
 from navarch.kubelet.context import Context, KubeletConfig
 from navarch.kubelet.cri import Cri, wait_until_ready
@@ -23,14 +24,16 @@ from navarch.kubelet.registration import Registration
 from navarch.kubelet.relist import RuntimeCache
 from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
 from navarch.kubelet.sources import Sources
+from navarch.kubelet.static_pods import MIRROR, Mirrors, StaticPods, is_mirror
 from navarch.kubelet.status_writer import StatusWriter
 from navarch.machinery.clock import World
-from navarch.machinery.types import Obj
+from navarch.machinery.types import Obj, key_of
 
 log = logging.getLogger(__name__)
 
 RUNTIME_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 30.0
+MIRROR_RETRY_SECONDS = 1.0
 Recorder = Callable[[Obj, str, str, str], None]
 
 
@@ -55,6 +58,9 @@ class Kubelet:
         self._context: Context | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._cidr = ""
+        self._mirrors = Mirrors(client)
+        self._static: StaticPods | None = None
+        self._loose: set[asyncio.Task[None]] = set()
 
     def connect(self, volumes: Volumes, mounts: ContainerMounts, probes: Probes, run_hook: RunHook) -> None:
         """The other parts of the node. Before `start`."""
@@ -103,12 +109,17 @@ class Kubelet:
         self._informers.start()
         await self._informers.wait_synced()
         self._pods.add_handler(self._pod_changed)
+        if self.config.manifests:
+            self._static = StaticPods(self.config.manifests, self.config.node_name, self._world, self._static_pods)
+            self._static.start()
         self._end_orphans()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self.cache.run()), loop.create_task(self._housekeeping())]
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        if self._static:
+            await self._static.stop()
+        for task in [*self._tasks, *self._loose]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -164,10 +175,16 @@ class Kubelet:
                 self.registration.look()
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if old is not None and new is None and is_mirror(old):
+            self._mirror_gone(old)
+            return
         replaced = old is not None and (new is None or old["metadata"]["uid"] != new["metadata"]["uid"])
         if old is not None and replaced and (worker := self._workers.get(old["metadata"]["uid"])):
             worker.gone()
         if new is None:
+            return
+        if is_mirror(new):
+            self._mirror_changed(new)
             return
         worker = self._workers.get(new["metadata"]["uid"])
         if worker is None:
@@ -193,6 +210,51 @@ class Kubelet:
         self.sources.use(pod)
         worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, failure=failure)
         worker.start()
+
+    # -- static pods
+
+    def _static_pods(self, pods: dict[str, Obj]) -> None:
+        for uid, worker in self._workers.items():
+            if is_static(worker.pod) and uid not in pods and not worker.is_gone:
+                if worker.shown_as:
+                    self._spawn(self._mirrors.delete(worker.shown_as))
+                worker.gone()
+        for uid, pod in pods.items():
+            if uid not in self._workers:
+                self._add(pod)
+            if mirror := self._pods.get(*key_of(pod)):
+                self._mirror_changed(mirror)
+            else:
+                self._spawn(self._mirror(pod))
+
+    def _mirror_changed(self, mirror: Obj) -> None:
+        """A mirror whose static pod is no more is deleted, as is one that somebody wants to delete (it comes again); the
+        others show their pod's status."""
+        if "deletionTimestamp" in mirror["metadata"]:
+            self._spawn(self._mirrors.delete(mirror))
+            return
+        worker = self._workers.get(mirror["metadata"]["annotations"][MIRROR])
+        if worker and not worker.is_gone:
+            worker.mirrored(mirror)
+        elif self._static is not None:
+            self._spawn(self._mirrors.delete(mirror))
+
+    def _mirror_gone(self, mirror: Obj) -> None:
+        worker = self._workers.get(mirror["metadata"]["annotations"][MIRROR])
+        if worker and not worker.is_gone:
+            worker.mirrored(None)
+            self._spawn(self._mirror(worker.pod))
+
+    async def _mirror(self, pod: Obj) -> None:
+        while (worker := self._workers.get(pod["metadata"]["uid"])) and not worker.is_gone:
+            if worker.shown_as or await self._mirrors.create(pod, self.registration.node if self.registration else {}):
+                return
+            await self._world.sleep(MIRROR_RETRY_SECONDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
 
     def _active(self) -> Iterable[Obj]:
         return [worker.pod for worker in self._workers.values() if not worker.terminal]
@@ -226,7 +288,7 @@ class Kubelet:
             return
         names = known["labels"]
         containers = [{"name": name} for name in runtime.containers] or [{"name": names.get(CONTAINER_NAME, "")}]
-        pod = {
+        pod: Obj = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {

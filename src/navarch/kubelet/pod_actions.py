@@ -90,6 +90,10 @@ def plan(pod: Obj, runtime: PodRuntime, at: Circumstances) -> PodPlan:
         result.later(max(deadline - at.now, 0.0))
     if runtime.sandbox is None:
         return _without_sandbox(spec, runtime, result)
+    for container in spec.get("ephemeralContainers") or []:
+        if runtime.latest(container["name"]) is None:
+            result.starts.append(Start(container, 0))
+            result.reasons.append(f"ephemeral container {container['name']} was added")
     inits = spec.get("initContainers") or []
     if not _init_steps(spec, inits, runtime, at, result):
         return result

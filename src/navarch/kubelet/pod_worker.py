@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from navarch.kubelet.admission import is_static
 from navarch.kubelet.context import Context, container_ref, full_name
 from navarch.kubelet.cri import CriError
 from navarch.kubelet.pod_actions import Circumstances, PodPlan, Start, past_deadline, plan
@@ -47,7 +48,9 @@ class PodWorker:
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
         self.is_gone = gone
-        """The API does not have the pod any more."""
+        """The API does not have the pod any more (or, of a static pod, its manifest is gone)."""
+        self.shown_as: Obj | None = None if is_static(pod) else pod
+        """The API's object that shows the status: the pod, or a static pod's mirror (None: there is none yet)."""
         self.status: Obj = pod.get("status") or {}
         """As last published."""
         self._finished = finished
@@ -76,8 +79,17 @@ class PodWorker:
 
     def update(self, pod: Obj) -> None:
         self.pod = pod
+        self.shown_as = pod
         self._note_ending()
         self._wake.set()
+
+    def mirrored(self, mirror: Obj | None) -> None:
+        """A static pod's mirror came, changed or went."""
+        before, self.shown_as = self.shown_as, mirror
+        if before and (mirror is None or mirror["metadata"]["uid"] != before["metadata"]["uid"]):
+            self._context.writer.forget(before["metadata"]["uid"])
+        if mirror:
+            self._context.writer.set(mirror, {**(mirror.get("status") or {}), **self.status})
 
     def gone(self) -> None:
         self.is_gone = True
@@ -241,7 +253,7 @@ class PodWorker:
             self._context.probes.sync(pod, self._runtime(), self._ip())
             self._publish()
         self._context.probes.sync(pod, self._runtime(), self._ip())
-        return retry
+        return 0.0 if retry is None and decided.starts else retry
 
     async def _start_one(self, pod: Obj, item: Start, slot: Slot) -> float | None:
         """Seconds after which to try again; None where it started."""
@@ -362,7 +374,7 @@ class PodWorker:
         context.images.forget(self.uid)
         context.crashes.forget(f"{self.uid}/")
         context.sources.forget(self.uid)
-        context.writer.forget(self.uid)
+        context.writer.forget(self.shown_as["metadata"]["uid"] if self.shown_as else self.uid)
         folders = [context.config.pod_root(self.uid), context.config.pod_logs(pod)]
         await asyncio.to_thread(lambda: [shutil.rmtree(folder, ignore_errors=True) for folder in folders])
 
@@ -387,8 +399,8 @@ class PodWorker:
             ended=self._ended,
         )
         self.status = pod_status(self._seen(), runtime, view)
-        if not self.is_gone:
-            context.writer.set(self.pod, self.status)
+        if self.shown_as and not self.is_gone:
+            context.writer.set(self.shown_as, self.status)
 
 
 async def _absent(removal: Any) -> None:

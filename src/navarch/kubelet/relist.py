@@ -74,6 +74,10 @@ class RuntimeCache:
         self._put_container(uid, found)
         return found
 
+    def expect(self, uid: str, id: str) -> None:
+        """The container belongs to the pod: its exit will be noticed, however soon it comes."""
+        self._owners[id] = uid
+
     def removed(self, uid: str, id: str) -> None:
         self._remove(uid, id)
 

@@ -142,6 +142,7 @@ class Starter:
         except CriError as error:
             context.emit(regarding, "Warning", "Failed", f"Error: {error}")
             raise StartError("CreateContainerError", str(error)) from None
+        context.cache.expect(uid, id)
         context.emit(regarding, "Normal", "Created", "Container created")
         try:
             await unbroken(context.cri.start_container(id))
@@ -201,8 +202,19 @@ class Starter:
             attempt=item.attempt,
             log_path=f"{spec['name']}/{item.attempt}.log",
             memory_capacity=context.memory,
+            target=self._target(pod, spec),
         )
         return container_config(pod, spec, inputs)
+
+    def _target(self, pod: Obj, container: Obj) -> str:
+        """The running container whose processes an ephemeral container is to see. Raises ConfigError."""
+        name = container.get("targetContainerName")
+        if not name:
+            return ""
+        last = self._context.cache.get(pod["metadata"]["uid"]).latest(name)
+        if last is None or not last.running:
+            raise ConfigError(f'unable to find target container "{name}"')
+        return last.id
 
     async def _check_not_root(self, image: str, container: Obj) -> None:
         """runAsNonRoot without a user of its own: the image's user decides. Raises ConfigError."""

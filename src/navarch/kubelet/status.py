@@ -61,7 +61,11 @@ def pod_status(pod: Obj, runtime: PodRuntime, view: View) -> Obj:
     if ips:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]
-    for kept in ("nominatedNodeName", "resize", "ephemeralContainerStatuses", "resourceClaimStatuses"):
+    if ephemeral := [
+        _container_status(c, pod, runtime, view, False, True) for c in spec.get("ephemeralContainers") or []
+    ]:
+        status["ephemeralContainerStatuses"] = [{**s, "ready": False} for s in ephemeral]
+    for kept in ("nominatedNodeName", "resize", "resourceClaimStatuses"):
         if kept in old:
             status[kept] = old[kept]
     return status

@@ -36,13 +36,18 @@ def status_patch(before: Obj, after: Obj) -> Obj:
             continue
         if name == "conditions":
             known = {c["type"]: c for c in old or []}
-            if changed := [c for c in new or [] if known.get(c["type"]) != c]:
+            if changed := [_whole(known.get(c["type"], {}), c) for c in new or [] if known.get(c["type"]) != c]:
                 patch["conditions"] = changed
         elif name in MERGED and old and new:
             patch[name] = [{"$patch": "replace"}, *new]
         else:
             patch[name] = new
     return patch
+
+
+def _whole(old: Obj, new: Obj) -> Obj:
+    """A condition as its patch: what it does not say any more is taken away."""
+    return {**{name: None for name in old if name not in new}, **new}
 
 
 @dataclass(slots=True)
