@@ -133,22 +133,26 @@ class Node:
             await self._world.sleep(API_RETRY_SECONDS)
 
     async def _publish_dns(self) -> None:
-        for resource, obj in ((SERVICES, dns_service(self._config)), (ENDPOINT_SLICES, self._dns_slice())):
-            await ensure(self._admin, resource, obj)
-
-    def _dns_slice(self) -> Obj:
-        return dns_slice(self._config, self._node_ip)
+        wanted = ((SERVICES, dns_service(self._config)), (ENDPOINT_SLICES, dns_slice(self._config, self._node_ip)))
+        for resource, obj in wanted:
+            while True:
+                try:
+                    await ensure(self._admin, resource, obj)
+                    break
+                except (StatusError, ConnectionError, OSError) as error:
+                    log.warning("cluster DNS is not published yet: %s", error)
+                    await self._world.sleep(1.0)
 
 
 async def ensure(api: Client, resource: Resource, obj: Obj) -> None:
     """The object is there, and says what is given; whatever else it says is left alone."""
     meta = obj["metadata"]
     try:
-        await api.create(resource, obj, meta["namespace"])
-    except StatusError as error:
-        if error.code != 409:
-            raise
         await api.patch(resource, meta["name"], obj, meta["namespace"])
+    except StatusError as error:
+        if error.code != 404:
+            raise
+        await api.create(resource, obj, meta["namespace"])
 
 
 DNS_LABELS = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
