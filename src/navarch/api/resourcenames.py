@@ -58,3 +58,35 @@ def resource_amount(name: str, text: str, path: str, errs: FieldErrors) -> None:
     value = non_negative(text, path, errs)
     if value.milli() % 1000 and (name in COUNTED or is_extended(name)):
         errs.invalid(path, str(value), "must be an integer")
+
+
+def _is_quota_name(name: str) -> bool:
+    if name.startswith("count/"):
+        return True
+    bare = name.removeprefix("requests.")
+    classed = ".storageclass.storage.k8s.io/" in name
+    return name in QUOTA or is_hugepages(bare) or classed or is_extended(bare)
+
+
+def validate_quota_resource(name: str, path: str, errs: FieldErrors) -> None:
+    """A resource that a quota bounds."""
+    checks.named(errs, path, name, names.qualified_name)
+    if "/" not in name and not _is_quota_name(name):
+        errs.invalid(path, name, "must be a standard resource for quota")
+
+
+LIMITED = {
+    "Container": ("cpu", "memory", "ephemeral-storage"),
+    "Pod": ("cpu", "memory", "ephemeral-storage"),
+    "PersistentVolumeClaim": ("storage",),
+}
+
+
+def validate_limit_resource(kind: str, name: str, path: str, errs: FieldErrors) -> None:
+    """A resource that a LimitRange bounds for pods, containers or claims."""
+    checks.named(errs, path, name, names.qualified_name)
+    if "/" in name:
+        return
+    known = name in LIMITED.get(kind, ("cpu", "memory", "ephemeral-storage", "storage")) or is_hugepages(name)
+    if kind in LIMITED and not known:
+        errs.invalid(path, name, "must be a standard limit type or fully qualified")

@@ -36,10 +36,11 @@ class Discovery:
         self._aggregated: dict[tuple[str, str], tuple[bytes, str]] = {}
 
     def groups(self) -> list[str]:
-        """Every group but the core one."""
+        """Every group but the core one; those that hold only other groups' kinds come last."""
         found = {gv.group for gv in self._by_version} - {""}
         first = [g for g in FIRST_GROUPS if g in found]
-        return first + sorted(found - set(first))
+        homes = {kind.hub.group for served in self._by_version.values() for kind, _ in served}
+        return first + sorted(found - set(first), key=lambda group: (group not in homes, group))
 
     def versions(self, group: str) -> list[str]:
         """A group's versions, the preferred one first."""
@@ -166,10 +167,11 @@ def _resource(kind: Kind, version: Version) -> Obj:
         "kind": kind.kind,
         "verbs": sorted(kind.verbs),
     }
-    if kind.short_names:
-        found["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        found["categories"] = list(kind.categories)
+    if version.group == kind.hub.group:  # a retired group does not compete for a name
+        if kind.short_names:
+            found["shortNames"] = list(kind.short_names)
+        if kind.categories:
+            found["categories"] = list(kind.categories)
     if not kind.ephemeral:
         found["storageVersionHash"] = storage_version_hash(kind)
     return found
@@ -192,10 +194,11 @@ def _discovered(kind: Kind, version: Version) -> Obj:
         "singularResource": _singular(kind),
         "verbs": sorted(kind.verbs),
     }
-    if kind.short_names:
-        found["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        found["categories"] = list(kind.categories)
+    if version.group == kind.hub.group:  # a retired group does not compete for a name
+        if kind.short_names:
+            found["shortNames"] = list(kind.short_names)
+        if kind.categories:
+            found["categories"] = list(kind.categories)
     if kind.subresources:
         found["subresources"] = [
             {

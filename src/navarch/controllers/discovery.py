@@ -28,12 +28,19 @@ async def served(client: Client) -> list[Served]:
         names = [version["groupVersion"] for version in group.get("versions") or ()]
         versions += [f"/apis/{name}" for name in sorted(names, key=lambda name: name != preferred)]
     found: dict[tuple[str, str], Served] = {}
+    stored: set[tuple[str, str]] = set()
+    """(plural, storage version hash): the same objects may be served by another, retired group too."""
     for path in versions:
         listed = await client.raw("GET", path)
         group, _, version = listed["groupVersion"].rpartition("/")
         for entry in listed.get("resources") or ():
             if "/" in entry["name"]:
                 continue
+            storage = (entry["name"], entry.get("storageVersionHash", ""))
+            if storage in stored and (group, entry["name"]) not in found:
+                continue
+            if storage[1]:
+                stored.add(storage)
             resource = Resource(group, version, entry["name"], bool(entry.get("namespaced")))
             found.setdefault(
                 (group, entry["name"]), Served(resource, entry["kind"], frozenset(entry.get("verbs") or ()))

@@ -1,0 +1,120 @@
+"""CronJob: jobs by the clock. Source: apis/batch defaults and validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from navarch.api.batch import job
+from navarch.api.kind import Column, Kind, Version, status_of
+from navarch.api.podspec import checks
+from navarch.api.podspec.defaults import default_template
+from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, template_cells
+from navarch.api.schedules import ScheduleError, parse_schedule, parse_zone
+from navarch.machinery.errors import FieldErrors
+from navarch.machinery.tables import NONE, age, age_of
+from navarch.machinery.types import Obj
+
+POLICIES = ("Allow", "Forbid", "Replace")
+MAX_NAME = 52
+"""Eleven characters are left for what a job's name adds."""
+
+
+def defaults(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
+    if not spec.get("concurrencyPolicy"):
+        spec["concurrencyPolicy"] = "Allow"
+    for field, value in (("suspend", False), ("successfulJobsHistoryLimit", 3), ("failedJobsHistoryLimit", 1)):
+        if spec.get(field) is None:
+            spec[field] = value
+    template = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
+    default_template(template.setdefault("template", {}))
+    for rule in (template.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            if not pattern.get("status"):
+                pattern["status"] = "True"
+
+
+def validate(obj: Obj, errs: FieldErrors) -> None:
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    if len(name) > MAX_NAME:
+        errs.invalid("metadata.name", name, f"must be no more than {MAX_NAME} characters")
+    schedule = spec.get("schedule", "")
+    if not schedule:
+        errs.required("spec.schedule", "")
+    else:
+        _schedule(schedule, spec.get("timeZone"), errs)
+    if (zone := spec.get("timeZone")) is not None:
+        try:
+            parse_zone(zone)
+        except ScheduleError as error:
+            errs.invalid("spec.timeZone", zone, str(error))
+    checks.non_negative(
+        errs, "spec", spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"
+    )
+    checks.one_of(errs, "spec.concurrencyPolicy", spec.get("concurrencyPolicy"), POLICIES)
+    template = spec.get("jobTemplate") or {}
+    if (template.get("spec") or {}).get("manualSelector"):
+        errs.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
+    job.validate_spec(template.get("spec") or {}, "spec.jobTemplate.spec", errs)
+
+
+def _schedule(schedule: str, zone: str | None, errs: FieldErrors) -> None:
+    if "TZ" in schedule:
+        message = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        errs.invalid("spec.schedule", schedule, message)
+        return
+    try:
+        parse_schedule(schedule)
+    except ScheduleError as error:
+        errs.invalid("spec.schedule", schedule, str(error))
+
+
+def row(obj: Obj, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    last = status.get("lastScheduleTime")
+    template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template")
+    return [
+        obj["metadata"]["name"],
+        spec.get("schedule", ""),
+        spec.get("timeZone") or NONE,
+        str(bool(spec.get("suspend"))),
+        len(status.get("active") or ()),
+        age(last, now) if last else NONE,
+        age_of(obj, now),
+        *template_cells(template),
+        NONE,
+    ]
+
+
+KIND = Kind(
+    kind="CronJob",
+    plural="cronjobs",
+    short_names=("cj",),
+    categories=("all",),
+    versions=(
+        Version(group="batch", version="v1", definition="io.k8s.api.batch.v1.CronJob"),
+        Version(
+            group="batch",
+            version="v1beta1",
+            definition="io.k8s.api.batch.v1beta1.CronJob",
+            deprecation="batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob",
+        ),
+    ),
+    subresources=(status_of("CronJob"),),
+    defaults=defaults,
+    validate=validate,
+    has_generation=True,
+    default_propagation="background",
+    columns=(
+        NAME,
+        Column(name="Schedule", description="When jobs are made."),
+        Column(name="Timezone", description="The time zone the schedule is read in."),
+        Column(name="Suspend", type="boolean", description="Whether no jobs are made for now."),
+        Column(name="Active", type="integer", description="How many jobs run."),
+        Column(name="Last Schedule", description="When a job was last made."),
+        AGE,
+        *TEMPLATE_COLUMNS,
+        SELECTOR,
+    ),
+    row=row,
+)
