@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import orjson
 
 from navarch.apiserver.auth.interface import Attributes
+from navarch.apiserver.filters.request_info import name_selected
 from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.generic import Registry
@@ -85,7 +86,7 @@ class InProcessClient:
         limit: int = 0,
         continue_token: str = "",
     ) -> ListResult:
-        registry = self._registry("list", resource, namespace)
+        registry = self._registry("list", resource, namespace, fields=field_selector)
         options = ListOptions(
             label_selector=label_selector,
             field_selector=field_selector,
@@ -108,7 +109,7 @@ class InProcessClient:
         resource_version: str = "",
         timeout_seconds: int = 0,
     ) -> AsyncIterator[Sequence[WatchEvent]]:
-        registry = self._registry("watch", resource, namespace)
+        registry = self._registry("watch", resource, namespace, fields=field_selector)
         options = ListOptions(
             label_selector=label_selector,
             field_selector=field_selector,
@@ -213,7 +214,7 @@ class InProcessClient:
     async def delete_collection(
         self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None:
-        registry = self._registry("deletecollection", resource, namespace)
+        registry = self._registry("deletecollection", resource, namespace, fields=field_selector)
         selection = ListOptions(label_selector=label_selector, field_selector=field_selector)
         call = self._call(registry, namespace, "")
         await self._server.operations.delete_collection(registry, call, DeleteOptions(), selection)
@@ -238,7 +239,7 @@ class InProcessClient:
     # -- helpers
 
     def _registry(
-        self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = ""
+        self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", fields: str = ""
     ) -> Registry:
         registry = self._server.registries.get(GroupResource(resource.group, resource.plural))
         if registry is None:
@@ -253,7 +254,8 @@ class InProcessClient:
                 resource=resource.plural,
                 subresource=subresource,
                 namespace=namespace,
-                name=name,
+                name=name or name_selected(fields),
+                fields=fields,
             )
         )
         return registry

@@ -11,7 +11,7 @@ from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
 from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, Union
-from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer
+from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer, Decision
 from navarch.apiserver.auth.node import NodeAuthorizer
 from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
@@ -38,7 +38,9 @@ from navarch.machinery.metrics import Metrics
 from navarch.machinery.types import GroupResource, Obj
 from navarch.store.interface import Store
 
-SYSTEM = User("system:apiserver", groups=("system:masters", "system:authenticated"))
+MASTERS = "system:masters"
+SYSTEM = User("system:apiserver", groups=(MASTERS, "system:authenticated"))
+ALLOWED = Decision(True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,13 @@ class ApiServer:
 
     def authorize(self, attributes: Attributes) -> None:
         """Raises 403 unless the user may."""
-        if "system:masters" in attributes.user.groups:
-            return
-        decision = self._authorizer.authorize(attributes)
-        if decision.allowed:
-            return
-        raise denied(attributes, decision.reason)
+        decision = self.decide(attributes)
+        if not decision.allowed:
+            raise denied(attributes, decision.reason)
+
+    def decide(self, attributes: Attributes) -> Decision:
+        """Whether the user may. Masters may do anything, whatever authorizers say."""
+        return ALLOWED if MASTERS in attributes.user.groups else self._authorizer.authorize(attributes)
 
     def _known(self, request: Request) -> Response | Awaitable[Response]:
         request.info = request_info(request)

@@ -21,6 +21,8 @@ class Attributes(NamedTuple):
     subresource: str = ""
     namespace: str = ""
     name: str = ""
+    fields: str = ""
+    """The field selector that a list, watch or deletecollection is narrowed to."""
 
 
 class Decision(NamedTuple):

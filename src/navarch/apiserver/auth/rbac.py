@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 from navarch.apiserver.auth.interface import Attributes, Decision
 from navarch.apiserver.request import User
-from navarch.apiserver.watchcache import CacheSet, Entry, ResourceCache
+from navarch.apiserver.watchcache import CacheSet, Entry
 from navarch.machinery.types import GroupResource, Obj
 
 GROUP = "rbac.authorization.k8s.io"
 REMEMBERED = 50_000
+REMEMBERED_LENGTH = 512
+"""Characters of what a client chose in a remembered question: memory is bounded."""
 SERVICE_ACCOUNT = "system:serviceaccount:"
+RoleKey = tuple[str, str, str]
+"""(resource, namespace, name) of a role."""
 
 
 class Rule(NamedTuple):
@@ -63,8 +67,7 @@ class Grant(NamedTuple):
     """A binding of one subject: where it holds ("": everywhere), the role it refers to, and what it is called."""
 
     namespace: str
-    role: tuple[str, str, str]
-    """(resource, namespace, name)."""
+    role: RoleKey
     binding: str
 
 
@@ -81,45 +84,63 @@ class RbacAuthorizer:
     def __init__(self, caches: CacheSet) -> None:
         self._roles = {name: caches[GroupResource(GROUP, name)] for name in ("clusterroles", "roles")}
         self._bindings = [caches[GroupResource(GROUP, name)] for name in ("clusterrolebindings", "rolebindings")]
-        self._watched: Sequence[ResourceCache] = (*self._roles.values(), *self._bindings)
-        self._seen: tuple[int, ...] = ()
-        self._bound_at: tuple[int, ...] = ()
         self._grants: dict[str, list[Grant]] = {}
-        self._rules: dict[tuple[str, str, str], tuple[Entry, tuple[Rule, ...]]] = {}
+        self._bound = False
+        self._rules: dict[RoleKey, tuple[Entry, tuple[Rule, ...]]] = {}
         self._decisions: dict[Attributes, Decision] = {}
+        for cache in self._roles.values():
+            cache.on_change(self._role_changed)
+        for cache in self._bindings:
+            cache.on_change(self._binding_changed)
+
+    def _role_changed(self, entry: Entry | None, previous: Entry | None) -> None:
+        self._decisions.clear()
+        if entry is None and previous is not None:
+            self._rules.pop(_role_key(previous), None)
+
+    def _binding_changed(self, entry: Entry | None, previous: Entry | None) -> None:
+        self._decisions.clear()
+        self._bound = False
 
     def authorize(self, attributes: Attributes) -> Decision:
-        seen = tuple([cache.fanout.newest for cache in self._watched])
-        if seen != self._seen:
-            self._seen = seen
-            self._decisions.clear()
-            self._rebind()
         decision = self._decisions.get(attributes)
         if decision is None:
-            if len(self._decisions) >= REMEMBERED:
-                self._decisions.clear()
-            decision = self._decisions[attributes] = self._decide(attributes)
+            decision = self._decide(attributes)
+            if len(attributes.path) + len(attributes.name) + len(attributes.fields) < REMEMBERED_LENGTH:
+                if len(self._decisions) >= REMEMBERED:
+                    self._decisions.clear()
+                self._decisions[attributes] = decision
         return decision
 
     def rules_for(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
-        """Every rule that holds for a user in a namespace ("": cluster-wide only), and the roles that are missing."""
-        self._rebind()
+        """Every rule that holds for a user in a namespace ("": cluster-wide only), and what is wrong with others."""
         rules: list[Rule] = []
         missing: list[str] = []
         for grant in self._granted(user, namespace):
-            found = self._role(grant.role)
+            found = self.role(*grant.role)
             if found is None:
                 missing.append(_not_found(grant.role))
             else:
                 rules.extend(found)
         return rules, missing
 
+    def role(self, resource: str, namespace: str, name: str) -> tuple[Rule, ...] | None:
+        """The rules of a role or cluster role; None where there is none."""
+        entry = self._roles[resource].get(namespace, name)
+        if entry is None:
+            return None
+        key = (resource, namespace, name)
+        known = self._rules.get(key)
+        if known is None or known[0] is not entry:
+            known = self._rules[key] = (entry, tuple(Rule.of(rule) for rule in entry.obj.get("rules") or ()))
+        return known[1]
+
     # -- deciding
 
     def _decide(self, asked: Attributes) -> Decision:
         missing: list[str] = []
         for grant in self._granted(asked.user, asked.namespace if asked.is_resource else ""):
-            rules = self._role(grant.role)
+            rules = self.role(*grant.role)
             if rules is None:
                 missing.append(_not_found(grant.role))
             elif any(rule.allows(asked) for rule in rules):
@@ -127,52 +148,49 @@ class RbacAuthorizer:
         return Decision(False, reason=f"RBAC: {_aggregate(missing)}" if missing else "")
 
     def _granted(self, user: User, namespace: str) -> Iterable[Grant]:
+        if not self._bound:
+            self._bind()
         for subject in subjects_of(user):
             for grant in self._grants.get(subject, ()):
                 if not grant.namespace or grant.namespace == namespace:
                     yield grant
 
-    def _role(self, role: tuple[str, str, str]) -> tuple[Rule, ...] | None:
-        resource, namespace, name = role
-        entry = self._roles[resource].get(namespace, name)
-        if entry is None:
-            return None
-        known = self._rules.get(role)
-        if known is None or known[0] is not entry:
-            known = self._rules[role] = (entry, tuple(Rule.of(rule) for rule in entry.obj.get("rules") or ()))
-        return known[1]
-
-    # -- the index of bindings
-
-    def _rebind(self) -> None:
-        bound_at = tuple(cache.fanout.newest for cache in self._bindings)
-        if bound_at == self._bound_at and self._grants:
-            return
-        self._bound_at = bound_at
+    def _bind(self) -> None:
+        """Indexes the bindings by subject."""
         grants: dict[str, list[Grant]] = {}
         for cache in self._bindings:
             for entry in cache.range():
-                grant = _grant(entry)
                 for subject in entry.obj.get("subjects") or ():
-                    grants.setdefault(_subject_key(subject, entry.namespace), []).append(grant)
+                    if key := _subject_key(subject, entry.namespace):
+                        grants.setdefault(key, []).append(_grant(entry, subject))
         self._grants = grants
+        self._bound = True
 
 
-def _grant(entry: Entry) -> Grant:
+def _role_key(entry: Entry) -> RoleKey:
+    return ("roles" if entry.namespace else "clusterroles", entry.namespace, entry.name)
+
+
+def _grant(entry: Entry, subject: Obj) -> Grant:
     reference = entry.obj["roleRef"]
     cluster = reference["kind"] == "ClusterRole"
     role = ("clusterroles", "", reference["name"]) if cluster else ("roles", entry.namespace, reference["name"])
     kind = f'RoleBinding "{entry.name}/{entry.namespace}"' if entry.namespace else f'ClusterRoleBinding "{entry.name}"'
-    return Grant(entry.namespace, role, f'{kind} of {reference["kind"]} "{reference["name"]}"')
+    name = subject["name"]
+    if subject["kind"] == "ServiceAccount":
+        name = f"{name}/{subject.get('namespace') or entry.namespace}"
+    whom = f'{subject["kind"]} "{name}"'
+    return Grant(entry.namespace, role, f'{kind} of {reference["kind"]} "{reference["name"]}" to {whom}')
 
 
 def _subject_key(subject: Obj, namespace: str) -> str:
     if subject["kind"] == "ServiceAccount":
-        return f"ServiceAccount:{subject.get('namespace') or namespace}:{subject['name']}"
+        space = subject.get("namespace") or namespace
+        return f"ServiceAccount:{space}:{subject['name']}" if space else ""
     return f"{subject['kind']}:{subject['name']}"
 
 
-def _not_found(role: tuple[str, str, str]) -> str:
+def _not_found(role: RoleKey) -> str:
     return f'{role[0][:-1]}.{GROUP} "{role[2]}" not found'
 
 

@@ -12,11 +12,11 @@ class UnionAuthorizer:
         self._authorizers = authorizers
 
     def authorize(self, attributes: Attributes) -> Decision:
-        reasons: list[str] = []
+        reason = ""
         for authorizer in self._authorizers:
             decision = authorizer.authorize(attributes)
             if decision.allowed or decision.denied:
                 return decision
             if decision.reason:
-                reasons.append(decision.reason)
-        return Decision(False, reason="\n".join(reasons))
+                reason = f"{reason}\n{decision.reason}" if reason else decision.reason
+        return Decision(False, reason=reason)

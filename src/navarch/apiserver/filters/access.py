@@ -14,6 +14,7 @@ Authorize = Callable[[Attributes], None]
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 EXTRA_HEADER = "impersonate-extra-"
+SELECTING = ("list", "watch", "deletecollection")
 
 
 def with_authentication(handler: Handler, authenticator: Authenticator) -> Handler:
@@ -56,6 +57,7 @@ def attributes_of(request: Request) -> Attributes:
         info.subresource,
         info.namespace,
         info.name,
+        request.param("fieldSelector") if info.verb in SELECTING and "fieldSelector" in request.raw_query else "",
     )
 
 

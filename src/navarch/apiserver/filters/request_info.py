@@ -62,9 +62,15 @@ def _of_list(info: RequestInfo, request: Request) -> RequestInfo:
     query = request.raw_query
     if "watch" in query and flag(request.param("watch") or "false"):
         info = info._replace(verb="watch")
-    if "fieldSelector" in query:
-        for term in request.param("fieldSelector").split(","):
-            name = term.removeprefix(NAME_SELECTOR).removeprefix("=")
-            if term.startswith(NAME_SELECTOR) and name and "/" not in name and name not in (".", ".."):
-                return info._replace(name=name)
+    if "fieldSelector" in query and (name := name_selected(request.param("fieldSelector"))):
+        return info._replace(name=name)
     return info
+
+
+def name_selected(fields: str) -> str:
+    """The one name that a field selector asks for, or ""."""
+    for term in fields.split(",") if fields else ():
+        name = term.removeprefix(NAME_SELECTOR).removeprefix("=")
+        if term.startswith(NAME_SELECTOR) and name and "/" not in name and name not in (".", ".."):
+            return name
+    return ""

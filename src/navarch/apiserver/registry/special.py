@@ -8,6 +8,7 @@ from navarch.api.kind import Kind
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
+from navarch.apiserver.registry.rbac import PolicyRegistry
 from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.apiserver.registry.tokenrequest import TokenRequest
@@ -49,6 +50,8 @@ def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registr
         if kind.plural == "services":
             config = server.config
             return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
+    if kind.hub.group == "rbac.authorization.k8s.io":
+        return PolicyRegistry(kind, cache, server)
     registry = Registry(kind, cache, server)
     registry.returns_deleted = kind.group_resource in RETURN_DELETED
     return registry
