@@ -124,6 +124,19 @@ class RbacAuthorizer:
                 rules.extend(found)
         return rules, missing
 
+    def written_rules(self, user: User, namespace: str) -> tuple[list[Obj], list[str]]:
+        """`rules_for` as the roles have them."""
+        rules: list[Obj] = []
+        missing: list[str] = []
+        for grant in self._granted(user, namespace):
+            resource, home, name = grant.role
+            entry = self._roles[resource].get(home, name)
+            if entry is None:
+                missing.append(_not_found(grant.role))
+            else:
+                rules.extend(entry.obj.get("rules") or ())
+        return rules, missing
+
     def role(self, resource: str, namespace: str, name: str) -> tuple[Rule, ...] | None:
         """The rules of a role or cluster role; None where there is none."""
         entry = self._roles[resource].get(namespace, name)

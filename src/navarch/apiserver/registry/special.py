@@ -9,6 +9,7 @@ from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
 from navarch.apiserver.registry.rbac import PolicyRegistry
+from navarch.apiserver.registry.reviews import review_handlers
 from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.apiserver.registry.tokenrequest import TokenRequest
@@ -59,7 +60,7 @@ def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registr
 
 def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virtual]:
     """The handlers of subresources by (resource, subresource)."""
-    found: dict[tuple[GroupResource, str], Virtual] = {}
+    found: dict[tuple[GroupResource, str], Virtual] = review_handlers(server)
     for resource, registry in server.registries.items():
         if registry.kind.has_subresource("scale"):
             found[resource, "scale"] = Scale(registry)
