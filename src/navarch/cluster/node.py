@@ -14,9 +14,12 @@ from navarch.cluster import machine, pki, preload, runtime
 from navarch.cluster.config import ClusterConfig
 from navarch.controlloop.recorder import Recorder
 from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
-from navarch.kubelet.context import KubeletConfig
+from navarch.kubelet.context import KubeletConfig, container_ref
 from navarch.kubelet.cri import Cri, connect, wait_until_ready
+from navarch.kubelet.hooks import run_hook
 from navarch.kubelet.kubelet import Kubelet
+from navarch.kubelet.probes import ProbeManager
+from navarch.kubelet.volumes import VolumeManager
 from navarch.machinery.clock import RealWorld, World
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -101,9 +104,23 @@ class Node:
             kubelet_config(config, self._node_ip), self.cri, self._client, world, self._recorder.emit
         )
 
+        self._connect()
         self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
         self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _connect(self) -> None:
+        """The kubelet's volumes and probes, and it, know each other."""
+        kubelet = self.kubelet
+        emit = self._recorder.emit
+
+        def tell(pod: Obj, container: Obj, kind: str, reason: str, message: str) -> None:
+            emit(container_ref(pod, container), kind, reason, message)
+
+        root = kubelet.config.root
+        volumes = VolumeManager(root, kubelet.sources.look, self._client, self._world, kubelet.allocatable)
+        probes = ProbeManager(self.cri, self._world, kubelet.wake, tell)
+        kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
 
     async def start(self) -> None:
         await asyncio.gather(self._start_runtime(), self._wait_for_api())

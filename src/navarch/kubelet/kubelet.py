@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -149,6 +150,10 @@ class Kubelet:
 
     def runtime(self, uid: str) -> PodRuntime:
         return self.cache.get(uid)
+
+    def allocatable(self) -> Mapping[str, Any]:
+        """What the node has for pods, by resource."""
+        return self.context.allocatable()
 
     def wake(self, uid: str) -> None:
         """A probe's verdict on one of the pod's containers has changed."""
@@ -313,6 +318,10 @@ class Kubelet:
             try:
                 for uid in context.volumes.orphans(known):
                     await context.volumes.unmount(uid)
+                    await asyncio.to_thread(shutil.rmtree, self.config.pod_root(uid), True)
+                for folder in self.config.log_root.iterdir():
+                    if folder.name.rpartition("_")[2] not in known:
+                        await asyncio.to_thread(shutil.rmtree, folder, True)
                 for uid in context.cgroups.orphans(known):
                     context.cgroups.remove(uid)
             except Exception:

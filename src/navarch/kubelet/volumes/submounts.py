@@ -1,0 +1,96 @@
+"""A container's mounts of its pod's volumes, subPath included.
+
+A path within a volume may be changed by the containers that have it: what it leads to is resolved once, must lie in the
+volume, and is then held open step by step without following links while it is bound to a place of the kubelet's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from navarch.kubelet.cri_tables import PROPAGATION
+from navarch.kubelet.env import ConfigError
+from navarch.kubelet.volumes import mounting
+from navarch.machinery.types import Obj
+
+Tree = dict[str, Any]
+
+
+def container_mounts(
+    container: Obj, volumes: Mapping[str, Any], expand: Callable[[str], str], subpaths: Path
+) -> list[Tree]:
+    """The CRI's Mounts. `subpaths` is where paths within volumes are bound (the pod's own folder). Raises ConfigError."""
+    found: list[Tree] = []
+    for index, mount in enumerate(container.get("volumeMounts") or []):
+        volume = volumes.get(mount["name"])
+        if volume is None:
+            raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+        host = volume.path
+        part = expand(mount["subPathExpr"]) if mount.get("subPathExpr") else mount.get("subPath", "")
+        if part:
+            target = subpaths / mount["name"] / container["name"] / str(index)
+            host = _bound(Path(host), part, target)
+        path = mount["mountPath"]
+        found.append(
+            {
+                "container_path": path if path.startswith("/") else f"/{path}",
+                "host_path": host,
+                "readonly": bool(mount.get("readOnly") or volume.read_only),
+                "propagation": PROPAGATION.get(mount.get("mountPropagation") or "None", 0),
+                "recursive_read_only": mount.get("recursiveReadOnly") == "Enabled",
+            }
+        )
+    return found
+
+
+def _bound(volume: Path, part: str, target: Path) -> str:
+    """A path within a volume, bound to `target`. Raises ConfigError."""
+    if part.startswith("/") or ".." in Path(part).parts:
+        raise ConfigError(f"subPath {part!r} must stay within its volume")
+    root = Path(os.path.realpath(volume))
+    real = Path(os.path.realpath(root / part))
+    if real != root and root not in real.parents:
+        raise ConfigError(f"subPath {part!r} leads out of its volume")
+    try:
+        handle = _open(root, real.relative_to(root).parts)
+        try:
+            _place(handle, target)
+            if not mounting.mounts_below(target):
+                mounting.bind(f"/proc/self/fd/{handle}", target)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise ConfigError(f"failed to prepare subPath {part!r}: {error}") from None
+    return str(target)
+
+
+def _open(root: Path, parts: Sequence[str]) -> int:
+    """A descriptor of a path below root, no link followed; missing folders are made as the root is."""
+    mode = root.stat().st_mode & 0o7777
+    handle = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for part in parts:
+            try:
+                following = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=handle)
+            except FileNotFoundError:
+                os.mkdir(part, mode, dir_fd=handle)
+                os.chmod(part, mode, dir_fd=handle)
+                following = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = following
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _place(handle: int, target: Path) -> None:
+    """What a bind mount needs at its target: a folder for a folder, a file for anything else."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(f"/proc/self/fd/{handle}"):
+        target.mkdir(exist_ok=True)
+    elif not target.exists():
+        target.touch()
