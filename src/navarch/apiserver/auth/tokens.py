@@ -175,6 +175,7 @@ class ServiceAccountTokens:
 
 
 def _load_key(pem: bytes) -> Any:
+    from joserfc.errors import InvalidKeyTypeError
     from joserfc.jwk import ECKey, RSAKey
 
     if not pem:
@@ -182,7 +183,7 @@ def _load_key(pem: bytes) -> Any:
     else:
         try:
             key = RSAKey.import_key(pem)
-        except ValueError:
+        except (InvalidKeyTypeError, ValueError):
             key = ECKey.import_key(pem)
     key.ensure_kid()
     return key
