@@ -90,7 +90,7 @@ class Registration:
                 if not found.get("status"):
                     reason, message = found.get("reason", ""), found.get("message", "")
                     problems.append(f"{prefix}: {kind}=false reason:{reason} message:{message}")
-            if now - self._images_at > STATUS_SECONDS * 6:
+            if now - self._images_at > STATUS_SECONDS / 2:
                 self._images, self._images_at = await self._cri.images(), now
         except CriError as error:
             problems.append(f"container runtime is down: {error}")
