@@ -286,6 +286,10 @@ class Rest:
         found = next((s for s in registry.kind.subresources if s.name == name), None)
         if found is None:
             raise errors.path_not_found()
+        if carried := self._server.carried(registry.resource, name):
+            if target.verb not in found.verbs:
+                raise not_allowed()
+            return carried(request, target)
         if virtual := self._server.virtual(registry.resource, name):
             return self._virtual(request, target, registry, version, virtual)
         if request.method in ("GET", "HEAD") and "get" in found.verbs:

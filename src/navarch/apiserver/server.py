@@ -26,8 +26,9 @@ from navarch.apiserver.inprocess import InProcessClient
 from navarch.apiserver.operations import Operations
 from navarch.apiserver.ownership import Ownership
 from navarch.apiserver.registry.generic import Registry
-from navarch.apiserver.registry.special import registry_for, virtual_resources
+from navarch.apiserver.registry.special import Carried, carried_resources, registry_for, virtual_resources
 from navarch.apiserver.registry.virtual import Virtual
+from navarch.apiserver.relaying import KubeletAccess, Pools
 from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
@@ -59,6 +60,8 @@ class ApiServerConfig:
     """PEM bundle of the authorities whose client certificates name users; empty: certificates say nothing."""
     fixed_tokens: Mapping[str, User] = field(default_factory=dict[str, User])
     """Bearer tokens that the composition root hands out."""
+    kubelets: KubeletAccess | None = None
+    """How nodes are reached for logs, exec and the like; None: without a certificate, which real ones refuse."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -90,6 +93,8 @@ class ApiServer:
         self._authorizer = authorizer or UnionAuthorizer((NodeAuthorizer(self.caches), self.rbac))
         self.embedded = bool(getattr(store, "embedded", True))
         """Whether the store's events arrive before its commits return: the caches are then always fresh."""
+        self._pools = Pools(config.kubelets)
+        self._carried: dict[tuple[GroupResource, str], Carried] = carried_resources(self, self._pools)
         self._rest = Rest(self)
         self._groups = self._rest.groups()
         self.started = False
@@ -130,6 +135,7 @@ class ApiServer:
         self.started = True
 
     async def stop(self) -> None:
+        self._pools.close()
         self.caches.stop()
 
     # -- what the edges use
@@ -145,6 +151,10 @@ class ApiServer:
     def virtual(self, resource: GroupResource, subresource: str) -> Virtual | None:
         """The handler of a subresource that is an object of its own kind."""
         return self._virtual.get((resource, subresource))
+
+    def carried(self, resource: GroupResource, subresource: str) -> Carried | None:
+        """What carries a subresource's requests to a node, a pod or a service."""
+        return self._carried.get((resource, subresource))
 
     def authorize(self, attributes: Attributes) -> None:
         """Raises 403 unless the user may."""

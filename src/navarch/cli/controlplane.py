@@ -13,6 +13,7 @@ from navarch.cli.common import cluster_options, existing
 @cluster_options
 def command(name: str, state_root: Path, run_root: Path) -> None:
     """Run API server, controllers and scheduler of a cluster in one process (used by `up`)."""
+    from navarch.apiserver.relaying import KubeletAccess
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import machine, pki
     from navarch.cluster.controlplane import ServingConfig, run_until_told, serve_cluster
@@ -29,6 +30,9 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
         advertise_address=machine.node_ip(),
         advertise_port=config.api_port,
         client_ca_pem=root_ca.encode(),
+        kubelets=KubeletAccess(
+            certificate=places.kubelet_client.cert, key=places.kubelet_client.key, ca=places.ca_cert
+        ),
         token_key_pem=places.sa_key.read_bytes(),
     )
     run_until_told(lambda told: serve_cluster(told, serving, server, config.database, config, root_ca))

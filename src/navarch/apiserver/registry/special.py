@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
+from navarch.apiserver.registry.proxy import SERVICE_NAME, Proxies
 from navarch.apiserver.registry.rbac import PolicyRegistry
 from navarch.apiserver.registry.reviews import review_handlers
 from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
+from navarch.apiserver.registry.streams import PodStreams
 from navarch.apiserver.registry.tokenrequest import TokenRequest
 from navarch.apiserver.registry.virtual import Virtual
+from navarch.apiserver.relaying import Pools
+from navarch.apiserver.request import Request, RequestInfo, Response
 from navarch.apiserver.watchcache import ResourceCache
-from navarch.machinery.types import GroupResource
+from navarch.machinery.types import GroupResource, Obj
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
@@ -56,6 +61,23 @@ def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registr
     registry = Registry(kind, cache, server)
     registry.returns_deleted = kind.group_resource in RETURN_DELETED
     return registry
+
+
+Carried = Callable[[Request, RequestInfo], Awaitable[Response]]
+
+
+def carried_resources(server: ApiServer, pools: Pools) -> dict[tuple[GroupResource, str], Carried]:
+    """Subresources whose requests are carried on to where the object runs."""
+    slices = server.registries[GroupResource("discovery.k8s.io", "endpointslices")].cache
+
+    def slices_of(namespace: str, service: str) -> list[Obj]:
+        return [e.obj for e in slices.range(namespace) if e.labels.get(SERVICE_NAME) == service]
+
+    streams, proxies = PodStreams(server.lookup, pools), Proxies(server.lookup, slices_of, pools)
+    found: dict[tuple[GroupResource, str], Carried] = {
+        (GroupResource("", "pods"), name): streams.handle for name in ("attach", "exec", "log", "portforward")
+    }
+    return found | {(GroupResource("", name), "proxy"): proxies.handle for name in ("nodes", "pods", "services")}
 
 
 def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virtual]:
