@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import navarch.http.messages as http
 from navarch.http.messages import Connection, Response, StreamWriter, Tunnel
+
+if TYPE_CHECKING:
+    from navarch.apiserver.auth.interface import Decision
 
 __all__ = ["ANONYMOUS", "Connection", "Handler", "Request", "RequestInfo", "Response", "StreamWriter", "Tunnel", "User"]
 
@@ -56,7 +59,7 @@ NO_INFO = RequestInfo("", "")
 class Request(http.Request):
     """An HTTP request, and what the filters found out about it."""
 
-    __slots__ = ("audit_id", "info", "user", "warnings")
+    __slots__ = ("audit_id", "constraint", "decision", "impersonator", "info", "user", "warnings")
 
     def __init__(
         self,
@@ -69,6 +72,12 @@ class Request(http.Request):
     ) -> None:
         super().__init__(method, path, raw_query, headers, body, connection)
         self.user: User = ANONYMOUS
+        self.impersonator: User | None = None
+        """Who asked, where `user` is whom they act as."""
+        self.constraint = ""
+        """The verb of the constrained impersonation that made it possible."""
+        self.decision: Decision | None = None
+        """What authorization said; None before it was asked."""
         self.info: RequestInfo = NO_INFO
         self.audit_id = ""
         self.warnings: list[str] = []

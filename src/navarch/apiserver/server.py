@@ -10,14 +10,17 @@ from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
-from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, Union
+from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, TokenSource, Union
+from navarch.apiserver.auth.bootstraptokens import BootstrapTokens
+from navarch.apiserver.auth.configuration import Authentication
+from navarch.apiserver.auth.frontproxy import FrontProxy
 from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer, Decision
 from navarch.apiserver.auth.node import NodeAuthorizer
 from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
 from navarch.apiserver.auth.union import UnionAuthorizer
 from navarch.apiserver.auth.x509 import ClientCertificates
-from navarch.apiserver.filters.access import attributes_of
+from navarch.apiserver.filters.access import attributes_of, denied
 from navarch.apiserver.filters.answers import with_statuses
 from navarch.apiserver.filters.chain import build, standard_filters
 from navarch.apiserver.filters.metrics import RequestMetrics
@@ -33,7 +36,6 @@ from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
 from navarch.apiserver.watchcache import CacheSet
-from navarch.machinery import errors
 from navarch.machinery.clock import World
 from navarch.machinery.metrics import Metrics
 from navarch.machinery.types import GroupResource, Obj
@@ -62,6 +64,8 @@ class ApiServerConfig:
     """Bearer tokens that the composition root hands out."""
     kubelets: KubeletAccess | None = None
     """How nodes are reached for logs, exec and the like; None: without a certificate, which real ones refuse."""
+    authentication: Authentication = field(default_factory=Authentication)
+    """Who else is believed: OpenID Connect issuers, front proxies, a webhook; and what anonymous users may ask."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -87,7 +91,7 @@ class ApiServer:
             cache.kind.group_resource: registry_for(cache.kind, cache, self) for cache in self.caches
         }
         self.tokens = ServiceAccountTokens(world, self.lookup, config.issuer, config.token_key_pem)
-        self.bearer = BearerTokens([self.tokens, FixedTokens(dict(config.fixed_tokens))])
+        self.bearer = BearerTokens(self._token_sources())
         self._virtual: dict[tuple[GroupResource, str], Virtual] = virtual_resources(self)
         self.rbac = RbacAuthorizer(self.caches)
         self._authorizer = authorizer or UnionAuthorizer((NodeAuthorizer(self.caches), self.rbac))
@@ -114,12 +118,34 @@ class ApiServer:
             for version in kind.versions
         }
         counted = RequestMetrics(self.metrics, served, self._watches)
-        certificates = self.config.client_ca_pem
-        authenticators: list[Authenticator] = [self.bearer]
-        if certificates:
-            authenticators.insert(0, ClientCertificates(certificates, self.world))
-        filters = standard_filters(self.world, Union(authenticators), self.authorize, counted)
+        anonymous = self.config.authentication.anonymous
+        filters = standard_filters(self.world, Union(self._authenticators()), anonymous, self.decide, counted)
         return build(self.dispatch, filters)
+
+    def _authenticators(self) -> list[Authenticator]:
+        """Upstream's order: front proxies, certificates, tokens."""
+        found: list[Authenticator] = []
+        settings = self.config.authentication
+        if settings.front_proxy_ca_pem:
+            found.append(FrontProxy(settings.front_proxy_ca_pem, settings.front_proxy_names, self.world))
+        if self.config.client_ca_pem:
+            found.append(ClientCertificates(self.config.client_ca_pem, self.world))
+        return [*found, self.bearer]
+
+    def _token_sources(self) -> list[TokenSource]:
+        """Upstream's order: what is known here first, then what others must be asked for."""
+        found: list[TokenSource] = [FixedTokens(dict(self.config.fixed_tokens)), self.tokens]
+        found.append(BootstrapTokens(self.lookup, self.world))
+        settings = self.config.authentication
+        if settings.issuers:
+            from navarch.apiserver.auth.oidc import OidcTokens
+
+            found += [OidcTokens(issuer, self.world) for issuer in settings.issuers]
+        if settings.webhook_kubeconfig:
+            from navarch.apiserver.auth.webhook import WebhookTokens
+
+            found.append(WebhookTokens.from_kubeconfig(settings.webhook_kubeconfig, self.world))
+        return found
 
     def _watches(self) -> Iterator[tuple[tuple[str, str], float]]:
         for cache in self.caches:
@@ -183,17 +209,3 @@ class ApiServer:
         registry = self.registries.get(resource)
         entry = registry.cache.get(namespace, name) if registry is not None else None
         return entry.obj if entry is not None else None
-
-
-def denied(attributes: Attributes, reason: str) -> errors.StatusError:
-    """The 403 of authorization, in upstream's words."""
-    user, verb = attributes.user.name, attributes.verb
-    if not attributes.is_resource:
-        why = f'User "{user}" cannot {verb} path "{attributes.path}"'
-        return errors.forbidden(GroupResource("", ""), "", why + (f": {reason}" if reason else ""))
-    resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
-    where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
-    why = f'User "{user}" cannot {verb} resource "{resource}" in API group "{attributes.group}" {where}'
-    return errors.forbidden(
-        GroupResource(attributes.group, attributes.resource), attributes.name, why + (f": {reason}" if reason else "")
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from navarch.apiserver.auth.interface import Authenticator
@@ -30,8 +31,9 @@ class Verified(NamedTuple):
 
 
 class TokenSource(Protocol):
-    def verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
-        """None for a token of another kind. `audiences` empty: the API server's own. Raises BadToken."""
+    def verify(self, token: str, audiences: Sequence[str]) -> Verified | Awaitable[Verified | None] | None:
+        """None for a token of another kind. `audiences` empty: the API server's own. Raises BadToken, at once or when
+        awaited."""
         ...
 
 
@@ -41,26 +43,52 @@ class BearerTokens:
     def __init__(self, sources: Sequence[TokenSource]) -> None:
         self.sources = list(sources)
 
-    def authenticate(self, request: Request) -> User | None:
+    def authenticate(self, request: Request) -> User | Awaitable[User] | None:
         """Raises 401 for a token that no source vouches for."""
         token = token_of(request)
         if not token:
             return None
         try:
-            return self.verify(token).user
+            found = self.verify(token)
+        except BadToken:
+            raise errors.unauthorized() from None
+        return found.user if isinstance(found, Verified) else self._user(found)
+
+    async def _user(self, found: Awaitable[Verified]) -> User:
+        try:
+            return (await found).user
         except BadToken:
             raise errors.unauthorized() from None
 
-    def verify(self, token: str, audiences: Sequence[str] = ()) -> Verified:
-        """Asks the sources in turn. Raises BadToken."""
+    def verify(self, token: str, audiences: Sequence[str] = ()) -> Verified | Awaitable[Verified]:
+        """Asks the sources in turn. Raises BadToken, at once or when awaited."""
         why = ["invalid bearer token"]
-        for source in self.sources if len(token) <= MAX_TOKEN else ():
+        for index, source in enumerate(self.sources if len(token) <= MAX_TOKEN else ()):
             try:
                 if found := source.verify(token, audiences):
-                    return found
+                    return found if isinstance(found, Verified) else self._later(found, index, token, audiences, why)
             except BadToken as err:
                 why.append(str(err))
-        raise BadToken("[" + ", ".join(why) + "]" if len(why) > 1 else why[0])
+        raise _bad(why)
+
+    async def _later(
+        self, found: Awaitable[Verified | None], index: int, token: str, audiences: Sequence[str], why: list[str]
+    ) -> Verified:
+        """The same, from a source on that takes its time."""
+        rest = self.sources[index + 1 :]
+        for ask in (lambda: found, *(partial(source.verify, token, audiences) for source in rest)):
+            try:
+                answer = ask()
+                verified = answer if answer is None or isinstance(answer, Verified) else await answer
+                if verified is not None:
+                    return verified
+            except BadToken as err:
+                why.append(str(err))
+        raise _bad(why)
+
+
+def _bad(why: Sequence[str]) -> BadToken:
+    return BadToken("[" + ", ".join(why) + "]" if len(why) > 1 else why[0])
 
 
 def token_of(request: Request) -> str:

@@ -38,8 +38,9 @@ class Verdict:
 class ClientCertificates:
     """The authenticator of certificates that one of the authorities in `ca_pem` has signed."""
 
-    def __init__(self, ca_pem: bytes, world: World) -> None:
+    def __init__(self, ca_pem: bytes, world: World, cache_key: str = CACHE_KEY) -> None:
         self._world = world
+        self._cache_key = cache_key
         self._authorities = _authorities(ca_pem)
 
     def authenticate(self, request: Request) -> User | None:
@@ -47,13 +48,13 @@ class ClientCertificates:
         connection = request.connection
         if connection.peer_certificate is None:
             return None
-        verdict = connection.cache.get(CACHE_KEY)
+        verdict = connection.cache.get(self._cache_key)
         if verdict is None:
             try:
                 verdict = self._judge(connection.peer_certificate)
             except BadCertificate:
                 verdict = Verdict(None, 0.0, -1.0)
-            connection.cache[CACHE_KEY] = verdict
+            connection.cache[self._cache_key] = verdict
         if not verdict.start <= self._world.now() <= verdict.end:
             raise errors.unauthorized()
         return verdict.user

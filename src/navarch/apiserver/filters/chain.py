@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from navarch.apiserver.auth.configuration import Anonymous
 from navarch.apiserver.auth.interface import Authenticator
-from navarch.apiserver.filters.access import Authorize, with_authentication, with_authorization, with_impersonation
+from navarch.apiserver.filters.access import Decide, with_authentication, with_authorization
 from navarch.apiserver.filters.answers import with_headers, with_request_info, with_statuses
+from navarch.apiserver.filters.impersonation import with_impersonation
 from navarch.apiserver.filters.limits import InFlight, with_deadline
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.request import Handler
@@ -27,7 +29,7 @@ def build(handler: Handler, filters: Sequence[Filter]) -> Handler:
 
 
 def standard_filters(
-    world: World, authenticator: Authenticator, authorize: Authorize, metrics: RequestMetrics
+    world: World, authenticator: Authenticator, anonymous: Anonymous, decide: Decide, metrics: RequestMetrics
 ) -> list[Filter]:
     in_flight = InFlight()
     in_flight.measure(metrics.in_flight)
@@ -37,8 +39,8 @@ def standard_filters(
         with_statuses,
         with_request_info,
         lambda handler: with_deadline(handler, world),
-        lambda handler: with_authentication(handler, authenticator),
-        lambda handler: with_impersonation(handler, authorize),
+        lambda handler: with_authentication(handler, authenticator, anonymous),
+        lambda handler: with_impersonation(handler, decide),
         in_flight.with_limit,
-        lambda handler: with_authorization(handler, authorize),
+        lambda handler: with_authorization(handler, decide),
     ]
