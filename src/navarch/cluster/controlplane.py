@@ -150,11 +150,17 @@ async def serve_cluster(
     log.info("API server ready at port %d", api.port)
     plane = ControlPlane(api.server)
     try:
-        await plane.start(cluster, root_ca)
+        starting = asyncio.create_task(plane.start(cluster, root_ca))
+        stopping = asyncio.create_task(told.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        await starting
         gc.collect()
         gc.freeze()
         log.info("controllers and scheduler run")
-        await told.wait()
+        await stopping
     finally:
         await plane.stop()
         await api.stop()
