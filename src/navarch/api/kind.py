@@ -134,6 +134,8 @@ class Kind:
     columns: tuple[Column, ...] = ()
     """Empty: NAME and AGE. Name must be the first column."""
     row: Row | None = None
+    typed_items: bool = False
+    """Whether the items of a list say their apiVersion and kind: custom resources' do, built-in kinds' do not."""
     fields: Callable[[Obj], Mapping[str, str]] | None = None
     """Selectable fields beyond metadata.name and metadata.namespace: `{"spec.nodeName": ...}`, always the same keys."""
 

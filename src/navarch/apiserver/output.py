@@ -75,7 +75,7 @@ class View:
                 metadata["remainingItemCount"] = page.remaining
         if self._plain and not pretty:
             head = {"kind": self._kind.list_kind, "apiVersion": str(self._version.gv), "metadata": metadata}
-            return orjson.dumps(head)[:-1] + b',"items":[' + b",".join([e.data for e in page.entries]) + b"]}"
+            return orjson.dumps(head)[:-1] + b',"items":[' + self._joined(page.entries) + b"]}"
         objs = [entry.obj for entry in page.entries]
         match self._output.kind:
             case "Table":
@@ -94,10 +94,22 @@ class View:
                     "kind": self._kind.list_kind,
                     "apiVersion": str(self._version.gv),
                     "metadata": metadata,
-                    "items": [codec.from_hub(self._kind, self._version, obj) for obj in objs],
+                    "items": [self._item(codec.from_hub(self._kind, self._version, obj)) for obj in objs],
                 }
                 definition = self._version.definition + "List"
                 return encode(tree, self._output.media, definition, pretty)
+
+    def _joined(self, entries: Sequence[Entry]) -> bytes:
+        """The entries' bytes as items of a list."""
+        if self._kind.typed_items or not entries:
+            return b",".join([entry.data for entry in entries])
+        start = len(f'{{"apiVersion":"{self._version.gv}","kind":"{self._kind.kind}",')
+        return b"{" + b",{".join([entry.data[start:] for entry in entries])
+
+    def _item(self, obj: Obj) -> Obj:
+        if self._kind.typed_items:
+            return obj
+        return {name: value for name, value in obj.items() if name not in ("apiVersion", "kind")}
 
     # -- watches (fanout.Encoder)
 

@@ -1,0 +1,84 @@
+"""What differs between two normalised answers, path by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.differential.normalise import without_numbers
+
+EXPECTED = Path(__file__).parent / "expected.yaml"
+MISSING = "(nothing)"
+UNCOMPARED = {"managedFields"}
+SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    path: str
+    recorded: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}\n    upstream: {_short(self.recorded)}\n    here:     {_short(self.ours)}"
+
+
+def _short(value: Any) -> str:
+    text = value if value is MISSING else repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference]:
+    """In the order of the recorded answer. The keys of objects are compared without order, lists with it."""
+    if isinstance(recorded, dict) and isinstance(ours, dict):
+        status = recorded.get("kind") == "Status"
+        for key in (*recorded, *(key for key in ours if key not in recorded)):
+            at = f"{path}.{key}" if path else key
+            if key in UNCOMPARED or (status and key == "message") or (key == "description" and "columnDef" in path):
+                continue
+            yield from differences(recorded.get(key, MISSING), ours.get(key, MISSING), at)
+    elif isinstance(recorded, list) and isinstance(ours, list):
+        if path.endswith(".causes"):
+            recorded, ours = (sorted(map(_cause, causes)) for causes in (recorded, ours))
+        for number in range(max(len(recorded), len(ours))):
+            pair = (side[number] if number < len(side) else MISSING for side in (recorded, ours))
+            yield from differences(*pair, f"{path}.{number}")
+    elif type(recorded) is not type(ours) or recorded != ours:
+        yield Difference(path, recorded, ours)
+
+
+def _cause(cause: dict[str, Any]) -> str:
+    """Of a failure's cause: field and reason. Its message is prose."""
+    return f"{cause.get('field', '')}: {cause.get('reason', '')}"
+
+
+def messages_differ(recorded: Any, ours: Any) -> bool:
+    """Whether two failures are worded differently (revisions and the like aside)."""
+    texts = [body.get("message", "") if isinstance(body, dict) else "" for body in (recorded, ours)]
+    return without_numbers(texts[0]) != without_numbers(texts[1])
+
+
+class Expected:
+    """Differences that are wanted, each with its reason (expected.yaml)."""
+
+    def __init__(self, entries: list[dict[str, str]]) -> None:
+        self._entries = entries
+        self.used: set[int] = set()
+
+    @classmethod
+    def load(cls) -> Expected:
+        return cls(yaml.safe_load(EXPECTED.read_text()) or [])
+
+    def covers(self, step: str, difference: Difference) -> bool:
+        for number, entry in enumerate(self._entries):
+            if fnmatchcase(step, entry["step"]) and fnmatchcase(difference.path, entry["path"]):
+                self.used.add(number)
+                return True
+        return False
+
+    def unused(self) -> list[dict[str, str]]:
+        return [entry for number, entry in enumerate(self._entries) if number not in self.used]
