@@ -42,11 +42,16 @@ class Routes:
         }
         self.extra: dict[str, Handler] = {}
         """Further paths, by their exact path; authorized as a nonResourceURL before they are called."""
+        self.below: dict[str, Handler] = {}
+        """The same, for all paths that begin so."""
 
     def handle(self, request: Request) -> Answer:
         """Raises StatusError, at once or when awaited."""
         if handler := self.extra.get(request.path):
             return handler(request)
+        for prefix, handler in self.below.items():
+            if request.path.startswith(prefix):
+                return handler(request)
         if request.method not in ("GET", "HEAD"):
             return not_found()
         parts = request.segments()

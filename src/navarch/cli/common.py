@@ -46,3 +46,28 @@ def existing(name: str, state_root: Path, run_root: Path) -> ClusterConfig:
             f"there is no cluster {name!r} on this machine (known: {known}); `navarch up` makes one"
         )
     return config
+
+
+def component_options(name: str) -> Callable[[F], F]:
+    """--kubeconfig and --leader-elect of a component that runs against an API server elsewhere."""
+
+    def wrap(function: F) -> F:
+        for option in (
+            click.option(
+                "--leader-elect/--no-leader-elect",
+                default=True,
+                show_default=True,
+                help="Of several, only the holder of the Lease acts.",
+            ),
+            click.option(
+                "--kubeconfig",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                envvar="KUBECONFIG",
+                required=True,
+                help=f"Where the API server is, and who this is (system:{name}, or an administrator).",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return wrap

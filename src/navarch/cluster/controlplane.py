@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from navarch.apiserver.filters.answers import wire_error
 from navarch.apiserver.request import Request, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
+from navarch.cluster import pki, why
+from navarch.cluster.files import write_atomically
 from navarch.http.server import Limits, Server, serve
 from navarch.http.tls import TlsConfig
 from navarch.machinery.clock import RealWorld, World
@@ -102,15 +106,19 @@ class ControlPlane:
             groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
         return self._server.client(User(user, groups=tuple(groups)))
 
-    async def start(self, config: Any, root_ca: str) -> None:
+    async def start(self, config: Any, root_ca: str, *, controllers: bool = True, scheduler: bool = True) -> None:
         """`config` has the cluster's `pod_cidr`."""
-        from navarch.controllers import registry
-        from navarch.scheduler.scheduler import Scheduler
-
         world = self._server.world
-        self.controllers = await registry.run(self.client_for, world, config, root_ca=root_ca)
-        self.scheduler = Scheduler(self.client_for(SCHEDULER), world)
-        await self.scheduler.start()
+        if controllers:
+            from navarch.controllers import registry
+
+            self.controllers = await registry.run(self.client_for, world, config, root_ca=root_ca)
+        if scheduler:
+            from navarch.scheduler.scheduler import Scheduler
+
+            self.scheduler = Scheduler(self.client_for(SCHEDULER), world)
+            await self.scheduler.start()
+        why.serve(self._server, self)
 
     async def stop(self) -> None:
         if self.scheduler is not None:
@@ -134,6 +142,38 @@ def run_until_told(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
 
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(run())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """An API server that belongs to no cluster."""
+
+    database: Path | None
+    pki: pki.Paths
+    kubeconfig: Path
+    controllers: bool
+    scheduler: bool
+    pod_cidr: str = "10.244.0.0/16"
+
+
+async def serve_alone(
+    told: asyncio.Event, serving: ServingConfig, config: ApiServerConfig, alone: Alone, say: Callable[[str], None]
+) -> None:
+    """Writes the administrator's kubeconfig once the server is ready, and serves until told to stop."""
+    api = await ApiProcess.start(serving, config, alone.database, RealWorld())
+    plane = ControlPlane(api.server)
+    try:
+        host = serving.host if isinstance(serving.host, str) else serving.host[0]
+        address = f"https://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{api.port}"
+        content = pki.kubeconfig_of(alone.pki.ca_cert, alone.pki.admin, address)
+        write_atomically(alone.kubeconfig, yaml.safe_dump(content, sort_keys=False))
+        say(f"API server ready at {address}; administrator: KUBECONFIG={alone.kubeconfig}")
+        root_ca = alone.pki.ca_cert.read_text()
+        await plane.start(alone, root_ca, controllers=alone.controllers, scheduler=alone.scheduler)
+        await told.wait()
+    finally:
+        await plane.stop()
+        await api.stop()
 
 
 async def serve_cluster(

@@ -92,11 +92,26 @@ def ensure(config: ClusterConfig) -> Paths:
     return places
 
 
+def ensure_alone(directory: Path) -> Paths:
+    """The same for an API server by itself: its own certificate, an administrator's, and the key of tokens."""
+    places = Paths(directory)
+    authority = _Authority(places)
+    names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
+    authority.server(places.apiserver, "kube-apiserver", names, ["127.0.0.1", "::1", *machine.addresses()])
+    authority.client(places.admin, "kubernetes-admin", "system:masters")
+    if not places.sa_key.exists():
+        write_atomically(places.sa_key, _new_key_pem())
+    return places
+
+
 def kubeconfig(config: ClusterConfig, pair: Pair, server: str = "") -> Obj:
     """A kubeconfig with everything in it, for the holder of a certificate."""
-    encoded = {p: base64.b64encode(p.read_bytes()).decode() for p in (paths(config).ca_cert, pair.cert, pair.key)}
-    address = server or f"https://127.0.0.1:{config.api_port}"
-    cluster = {"server": address, "certificate-authority-data": encoded[paths(config).ca_cert]}
+    return kubeconfig_of(paths(config).ca_cert, pair, server or f"https://127.0.0.1:{config.api_port}")
+
+
+def kubeconfig_of(ca: Path, pair: Pair, address: str) -> Obj:
+    encoded = {p: base64.b64encode(p.read_bytes()).decode() for p in (ca, pair.cert, pair.key)}
+    cluster = {"server": address, "certificate-authority-data": encoded[ca]}
     user = {"client-certificate-data": encoded[pair.cert], "client-key-data": encoded[pair.key]}
     return {
         "apiVersion": "v1",

@@ -1,0 +1,34 @@
+"""navarch controller-manager"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from navarch.cli.common import component_options
+
+
+@click.command("controller-manager")
+@component_options("kube-controller-manager")
+@click.option(
+    "--cluster-cidr",
+    default="10.244.0.0/16",
+    show_default=True,
+    metavar="CIDR",
+    help="The pod range; each node gets a share.",
+)
+@click.option(
+    "--root-ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The authority that every namespace is told of.",
+)
+def command(kubeconfig: Path, leader_elect: bool, cluster_cidr: str, root_ca_file: Path | None) -> None:
+    """Run the controllers against an API server.
+
+    Of several, one acts: the others wait for its Lease (kube-system/kube-controller-manager) to run out.
+    """
+    from navarch.cluster.components import Controllers, run_component
+
+    root_ca = root_ca_file.read_text() if root_ca_file else ""
+    run_component(kubeconfig, "kube-controller-manager", leader_elect, Controllers(cluster_cidr, root_ca))

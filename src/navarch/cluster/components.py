@@ -1,0 +1,85 @@
+"""Controllers and scheduler as processes of their own, over HTTP, one of several acting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from navarch.client.http import HttpClient
+from navarch.cluster.controlplane import run_until_told
+from navarch.controlloop.elect import Election, Elector
+from navarch.machinery.clock import RealWorld, World
+
+log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    async def start(self, client: HttpClient, world: World) -> Any:
+        """Returns what has an async `stop`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Controllers:
+    """All controllers. Each acts with the process's own identity."""
+
+    pod_cidr: str
+    root_ca: str
+
+    async def start(self, client: HttpClient, world: World) -> Any:
+        from navarch.controllers import registry
+
+        return await registry.run(lambda user: client, world, self, root_ca=self.root_ca)
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    name: str
+
+    async def start(self, client: HttpClient, world: World) -> Any:
+        from navarch.scheduler.scheduler import Scheduler
+
+        scheduler = Scheduler(client, world, self.name)
+        await scheduler.start()
+        return scheduler
+
+
+def run_component(kubeconfig: Path, name: str, leader_elect: bool, part: Part) -> None:
+    """Runs until told to stop. Losing the lead ends the process: whoever keeps it running starts it again."""
+
+    async def main(told: asyncio.Event) -> None:
+        world = RealWorld()
+        client = HttpClient.from_kubeconfig(kubeconfig, name)
+
+        async def lead() -> None:
+            log.info("%s acts", name)
+            running = await part.start(client, world)
+            try:
+                await told.wait()
+            finally:
+                await running.stop()
+
+        try:
+            if not leader_elect:
+                await lead()
+                return
+            elector = Elector(client, world, Election(name=name, identity=f"{socket.gethostname()}_{os.getpid()}"))
+            work = asyncio.ensure_future(elector.run(lead))
+            stopping = asyncio.ensure_future(told.wait())
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if told.is_set():
+                await asyncio.wait({work}, timeout=5)
+                await elector.release()
+            else:
+                log.error("%s lost the lead", name)
+                sys.exit(1)
+        finally:
+            await client.close()
+
+    run_until_told(main)
