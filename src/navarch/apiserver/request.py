@@ -54,12 +54,23 @@ class RequestInfo(NamedTuple):
 
 
 NO_INFO = RequestInfo("", "")
+NO_ANNOTATIONS: dict[str, str] = {}
 
 
 class Request(http.Request):
     """An HTTP request, and what the filters found out about it."""
 
-    __slots__ = ("audit_id", "constraint", "decision", "impersonator", "info", "user", "warnings")
+    __slots__ = (
+        "annotations",
+        "audit_id",
+        "constraint",
+        "decision",
+        "impersonator",
+        "info",
+        "known",
+        "user",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -72,6 +83,8 @@ class Request(http.Request):
     ) -> None:
         super().__init__(method, path, raw_query, headers, body, connection)
         self.user: User = ANONYMOUS
+        self.known = False
+        """Whether the user has been found out."""
         self.impersonator: User | None = None
         """Who asked, where `user` is whom they act as."""
         self.constraint = ""
@@ -80,6 +93,8 @@ class Request(http.Request):
         """What authorization said; None before it was asked."""
         self.info: RequestInfo = NO_INFO
         self.audit_id = ""
+        self.annotations: dict[str, str] = NO_ANNOTATIONS
+        """Notes for the audit log; replace, do not change."""
         self.warnings: list[str] = []
         """Texts of Warning headers to send with the answer (RFC 7234, code 299)."""
 

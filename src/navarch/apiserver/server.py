@@ -10,6 +10,8 @@ from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
+from navarch.apiserver.audit.log import AuditLog, LogFile
+from navarch.apiserver.audit.policy import Policy
 from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, TokenSource, Union
 from navarch.apiserver.auth.bootstraptokens import BootstrapTokens
 from navarch.apiserver.auth.configuration import Authentication
@@ -20,13 +22,14 @@ from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
 from navarch.apiserver.auth.union import UnionAuthorizer
 from navarch.apiserver.auth.x509 import ClientCertificates
-from navarch.apiserver.filters.access import attributes_of, denied
+from navarch.apiserver.filters.access import authorize, denied
 from navarch.apiserver.filters.answers import with_statuses
+from navarch.apiserver.filters.audit import Audit
 from navarch.apiserver.filters.chain import build, standard_filters
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.filters.request_info import request_info
 from navarch.apiserver.inprocess import InProcessClient
-from navarch.apiserver.operations import Operations
+from navarch.apiserver.operations import Operations, version_of
 from navarch.apiserver.ownership import Ownership
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.special import Carried, carried_resources, registry_for, virtual_resources
@@ -66,6 +69,8 @@ class ApiServerConfig:
     """How nodes are reached for logs, exec and the like; None: without a certificate, which real ones refuse."""
     authentication: Authentication = field(default_factory=Authentication)
     """Who else is believed: OpenID Connect issuers, front proxies, a webhook; and what anonymous users may ask."""
+    audit: tuple[Policy, LogFile] | None = None
+    """What is logged of requests, and where; None: nothing."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -104,6 +109,7 @@ class ApiServer:
         self.started = False
         self.routes = Routes(self)
         self.metrics = Metrics()
+        self.audit_log: AuditLog | None = None
         self.handle: Handler = self._chain()
         """Answers an HTTP request: all filters, then the resource or path it names."""
         self.handle_as: Handler = with_statuses(self._known)
@@ -119,8 +125,26 @@ class ApiServer:
         }
         counted = RequestMetrics(self.metrics, served, self._watches)
         anonymous = self.config.authentication.anonymous
-        filters = standard_filters(self.world, Union(self._authenticators()), anonymous, self.decide, counted)
+        authenticator = Union(self._authenticators())
+        filters = standard_filters(self.world, authenticator, anonymous, self.decide, counted, self._audit())
         return build(self.dispatch, filters)
+
+    def _audit(self) -> Audit | None:
+        if self.config.audit is None:
+            return None
+        policy, file = self.config.audit
+        self.audit_log = AuditLog(file, self._typed, self.world, self.metrics)
+        return Audit(policy, self.audit_log, self.world)
+
+    def _typed(self, asked: Attributes) -> tuple[str, str]:
+        """Kind and schema of what a request's body is."""
+        resource = GroupResource(asked.group, asked.resource)
+        if asked.subresource and (virtual := self._virtual.get((resource, asked.subresource))):
+            return virtual.definition.rpartition(".")[2], virtual.definition
+        for kind in self.kinds:
+            if kind.plural == asked.resource and (version := version_of(kind, asked.group, asked.version)):
+                return kind.kind, version.definition
+        return "", ""
 
     def _authenticators(self) -> list[Authenticator]:
         """Upstream's order: front proxies, certificates, tokens."""
@@ -161,6 +185,8 @@ class ApiServer:
         self.started = True
 
     async def stop(self) -> None:
+        if self.audit_log is not None:
+            await self.audit_log.close()
         self._pools.close()
         self.caches.stop()
 
@@ -194,7 +220,7 @@ class ApiServer:
 
     def _known(self, request: Request) -> Response | Awaitable[Response]:
         request.info = request_info(request)
-        self.authorize(attributes_of(request))
+        authorize(request, self.decide)
         return self.dispatch(request)
 
     def dispatch(self, request: Request) -> Response | Awaitable[Response]:

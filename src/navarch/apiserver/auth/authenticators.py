@@ -17,6 +17,7 @@ from navarch.machinery.errors import StatusError
 SOCKET_PREFIX = "base64url.bearer.authorization.k8s.io."
 """A WebSocket subprotocol that carries a bearer token: browsers cannot set headers on WebSockets."""
 MAX_TOKEN = 64 * 1024
+STALE = "authentication.k8s.io/stale-token"
 
 
 class BadToken(Exception):
@@ -28,6 +29,8 @@ class Verified(NamedTuple):
 
     user: User
     audiences: tuple[str, ...] = ()
+    stale: str = ""
+    """What the audit log is to know of a token that should have been renewed by now."""
 
 
 class TokenSource(Protocol):
@@ -52,7 +55,11 @@ class BearerTokens:
             found = self.verify(token)
         except BadToken:
             raise errors.unauthorized() from None
-        return found.user if isinstance(found, Verified) else self._user(found)
+        if not isinstance(found, Verified):
+            return self._user(found)
+        if found.stale:
+            request.annotations = {**request.annotations, STALE: found.stale}
+        return found.user
 
     async def _user(self, found: Awaitable[Verified]) -> User:
         try:

@@ -128,7 +128,9 @@ class ServiceAccountTokens:
         if now < claims.start - LEEWAY:
             raise BadToken("service account token is not valid yet")
         self._check_objects(claims.private, now)
-        return Verified(claims.user, shared)
+        late = int(now) - int(claims.private.get("warnafter") or now)
+        stale = f"subject: {claims.user.name}, seconds after warning threshold: {late}" if late > 0 else ""
+        return Verified(claims.user, shared, stale)
 
     def _decode(self, token: str) -> Claims | None:
         """Checks the signature, and keeps what has a good one."""

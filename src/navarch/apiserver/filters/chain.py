@@ -12,6 +12,7 @@ from navarch.apiserver.auth.configuration import Anonymous
 from navarch.apiserver.auth.interface import Authenticator
 from navarch.apiserver.filters.access import Decide, with_authentication, with_authorization
 from navarch.apiserver.filters.answers import with_headers, with_request_info, with_statuses
+from navarch.apiserver.filters.audit import Audit
 from navarch.apiserver.filters.impersonation import with_impersonation
 from navarch.apiserver.filters.limits import InFlight, with_deadline
 from navarch.apiserver.filters.metrics import RequestMetrics
@@ -29,7 +30,12 @@ def build(handler: Handler, filters: Sequence[Filter]) -> Handler:
 
 
 def standard_filters(
-    world: World, authenticator: Authenticator, anonymous: Anonymous, decide: Decide, metrics: RequestMetrics
+    world: World,
+    authenticator: Authenticator,
+    anonymous: Anonymous,
+    decide: Decide,
+    metrics: RequestMetrics,
+    audit: Audit | None = None,
 ) -> list[Filter]:
     in_flight = InFlight()
     in_flight.measure(metrics.in_flight)
@@ -39,7 +45,9 @@ def standard_filters(
         with_statuses,
         with_request_info,
         lambda handler: with_deadline(handler, world),
+        *([audit.with_failed_authentication] if audit else []),
         lambda handler: with_authentication(handler, authenticator, anonymous),
+        *([audit.with_audit] if audit else []),
         lambda handler: with_impersonation(handler, decide),
         in_flight.with_limit,
         lambda handler: with_authorization(handler, decide),
