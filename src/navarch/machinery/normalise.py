@@ -95,6 +95,11 @@ def _walk_of(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
     return _map_walk(items, schema.items, go_type, pending)
 
 
+def _null() -> None:
+    """What Go writes of a time, list or map that is always written and never was set. (Protobuf, the form in which
+    upstream stores, knows no difference between none and empty.)"""
+
+
 def _untouched(value: Any, found: Found) -> Any:
     return value
 
@@ -292,11 +297,13 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
     for name, field in schema.fields.items():
         node = field.schema
         run = _walk_of(node, pending)
-        others[name] = (run, _PRESENCE[field.presence])
+        written_null = field.presence == "always" and node.type in ("list", "map")
+        others[name] = (run, _OMIT if written_null else _PRESENCE[field.presence])
         if node.type == "scalar":
             plan[name] = _PLAIN.get(node.scalar)
         else:
             plan[name] = run
-        if field.presence == "always" and (zero := _zero_of(node, pending)):
-            always.append((name, zero))
+        if field.presence == "always":
+            zero = None if written_null else _zero_of(node, pending)
+            always.append((name, zero or _null))
     return walk

@@ -42,7 +42,7 @@ ZEROS: dict[str, Callable[[], Any]] = {
     "intorstring": int,
     "duration": lambda: "0s",
 }
-"""What Go encodes for an absent value that is always written. Times are missing: Go writes null, and we nothing."""
+"""What Go encodes for an absent value that is always written. Times are missing: Go writes null."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _GO_DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)

@@ -114,7 +114,7 @@ def test_presence_is_gos() -> None:
     )
     assert normalise(schema(DEPLOYMENT), parse_json(body)) == {
         "metadata": {},
-        "spec": {"replicas": 0, "template": {"metadata": {}, "spec": {"containers": []}}, "strategy": {}},
+        "spec": {"replicas": 0, "template": {"metadata": {}, "spec": {"containers": None}}, "strategy": {}},
         "status": {},
     }
 

@@ -14,6 +14,7 @@ import orjson
 
 from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
 from navarch.api.meta import validate_metadata, validate_metadata_update
+from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Operation
 from navarch.apiserver.registry.call import Call, DeleteOptions
@@ -21,6 +22,7 @@ from navarch.apiserver.registry.delete import delete
 from navarch.apiserver.watchcache import Entry, ResourceCache
 from navarch.machinery import errors, trees
 from navarch.machinery.clock import World, rfc3339
+from navarch.machinery.decode import normalise
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import GroupKind, GroupResource, Obj
 from navarch.store.interface import ConflictError, Store, Write
@@ -176,7 +178,7 @@ class Registry:
         kind, metadata = self.kind, obj["metadata"]
         self.match_namespace(call, metadata)
         if self.has_status and not kind.keeps_status_on_create:
-            obj.pop("status", None)
+            _clear_status(obj, kind.hub.definition)
         if kind.has_generation:
             metadata["generation"] = 1
         kind.prepare_create(obj)
@@ -403,6 +405,14 @@ def _carry_over(metadata: Obj, old: Obj) -> None:
         metadata.pop("deletionTimestamp", None)
     if metadata.get("deletionGracePeriodSeconds") is None:
         _carry(metadata, old, "deletionGracePeriodSeconds")
+
+
+def _clear_status(obj: Obj, definition: str) -> None:
+    """The status of a new object is its type's zero, or nothing where the type may be left out."""
+    obj.pop("status", None)
+    field = schema(definition).fields.get("status") if has(definition) else None
+    if field is not None and field.presence == "always":
+        obj["status"] = normalise(field.schema, {})
 
 
 def _keep_all_but_status(obj: Obj, old: Obj) -> None:
