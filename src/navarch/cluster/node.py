@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 from navarch.client.http import HttpClient
 from navarch.client.interface import Client, Resource
@@ -14,11 +15,15 @@ from navarch.cluster import machine, pki, preload, runtime
 from navarch.cluster.config import ClusterConfig
 from navarch.controlloop.recorder import Recorder
 from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
+from navarch.http.tls import TlsConfig
+from navarch.kubelet.access import Access
 from navarch.kubelet.context import KubeletConfig, container_ref
 from navarch.kubelet.cri import Cri, connect, wait_until_ready
 from navarch.kubelet.hooks import run_hook
 from navarch.kubelet.kubelet import Kubelet
 from navarch.kubelet.probes import ProbeManager
+from navarch.kubelet.server import KubeletServer
+from navarch.kubelet.stats import Stats
 from navarch.kubelet.volumes import VolumeManager
 from navarch.machinery.clock import RealWorld, World
 from navarch.machinery.errors import StatusError
@@ -87,6 +92,23 @@ def dns_config(config: ClusterConfig, node_ip: str) -> DnsConfig:
     )
 
 
+def serving(config: ClusterConfig) -> TlsConfig:
+    """What the kubelet proves itself with."""
+    pair = pki.paths(config).kubelet
+    return TlsConfig(certificate=pair.cert, key=pair.key)
+
+
+def kubelet_server(config: ClusterConfig, kubelet: Kubelet, cri: Cri, api: Client, world: World) -> KubeletServer:
+    """The server of the kubelet, not yet listening."""
+    access = Access(kubelet.name, pki.paths(config).ca_cert.read_bytes(), api, world)
+
+    def log_path(pod: Obj, container: str, run: int) -> Path:
+        return kubelet.config.pod_logs(pod) / container / f"{run}.log"
+
+    stats = Stats(kubelet.config.cgroup)
+    return KubeletServer(kubelet, cri, access, stats, world, log_path, str(kubelet.config.root.parent))
+
+
 class Node:
     """All of a node. `start()` returns when everything has been started; readiness follows in the API."""
 
@@ -105,6 +127,7 @@ class Node:
         )
 
         self._connect()
+        self.server = kubelet_server(config, self.kubelet, self.cri, self._client, world)
         self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
         self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,10 +147,12 @@ class Node:
 
     async def start(self) -> None:
         await asyncio.gather(self._start_runtime(), self._wait_for_api())
+        await self.server.start("0.0.0.0", self._config.kubelet_port, serving(self._config))
         await asyncio.gather(self.kubelet.start(), self.proxy.start(), self.dns.start(), self._publish_dns())
 
     async def stop(self) -> None:
         """Pods, rules and addresses stay as they are."""
+        await self.server.stop()
         await self.kubelet.stop()
         await self.dns.stop()
         await self.proxy.stop()
