@@ -26,6 +26,8 @@ from navarch.client.resources import DEPLOYMENTS, PODS
 from navarch.kubelet.cri import Cri, connect
 
 MANY = 50
+STAYS = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done")
+"""Runs until it is told to end."""
 UPSTREAM = {"kubectl run to Ready": "560-600", "50 pods available": "8400", "50 pods gone": "8800"}
 """The real kubelet 1.36.2 with runc, on such a machine (2 cores); ms."""
 
@@ -45,7 +47,7 @@ def bare_config(cluster: Cluster, index: int) -> tuple[dict[str, Any], dict[str,
     container = {
         "metadata": {"name": "c", "attempt": 0},
         "image": {"image": "docker.io/library/busybox:latest"},
-        "args": ["sleep", "3600"],
+        "args": list(STAYS),
         "log_path": "c/0.log",
         "linux": {
             "resources": {"cpu_shares": 2, "oom_score_adj": 1000},
@@ -55,22 +57,18 @@ def bare_config(cluster: Cluster, index: int) -> tuple[dict[str, Any], dict[str,
     return sandbox, container
 
 
-async def bare(cluster: Cluster, rounds: int) -> list[float]:
-    """Milliseconds of each bare start."""
-    found: list[float] = []
-    cri: Cri = connect(cluster.config.containerd_socket)
-    async with cri:
-        for index in range(rounds):
-            sandbox_config, container_config = bare_config(cluster, index)
-            Path(sandbox_config["log_directory"], "c").mkdir(parents=True, exist_ok=True)
-            began = time.perf_counter()
-            sandbox = await cri.run_sandbox(sandbox_config)
-            container = await cri.create_container(sandbox, container_config, sandbox_config)
-            await cri.start_container(container)
-            found.append((time.perf_counter() - began) * 1000)
-            await cri.stop_sandbox(sandbox)
-            await cri.remove_sandbox(sandbox)
-    return found
+async def bare(cri: Cri, cluster: Cluster, index: int) -> float:
+    """Milliseconds of one bare start."""
+    sandbox_config, container_config = bare_config(cluster, index)
+    Path(sandbox_config["log_directory"], "c").mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    sandbox = await cri.run_sandbox(sandbox_config)
+    container = await cri.create_container(sandbox, container_config, sandbox_config)
+    await cri.start_container(container)
+    took = (time.perf_counter() - began) * 1000
+    await cri.stop_sandbox(sandbox)
+    await cri.remove_sandbox(sandbox)
+    return took
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
@@ -87,34 +85,34 @@ async def until(client: Client, name: str, *, gone: bool = False) -> None:
                 return
 
 
-async def run_pods(cluster: Cluster, client: Client, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds to Ready of pods made by `kubectl run`, and of pods made by a bare request."""
-    by_kubectl: list[float] = []
-    by_request: list[float] = []
-    for index in range(rounds):
-        name = f"run-{index}"
-        waiting = asyncio.create_task(until(client, name))
-        await asyncio.sleep(0.05)
-        began = time.perf_counter()
-        command = [str(BIN / "kubectl"), "run", name, "--image=busybox", "--", "sleep", "3600"]
-        process = await asyncio.create_subprocess_exec(
-            *command, env=cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        await waiting
-        by_kubectl.append((time.perf_counter() - began) * 1000)
-        await process.wait()
-        await remove(client, name)
-        name = f"made-{index}"
-        spec = {"containers": [{"name": "c", "image": "busybox", "args": ["sleep", "3600"]}]}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        waiting = asyncio.create_task(until(client, name))
-        await asyncio.sleep(0.05)
-        began = time.perf_counter()
-        await client.create(PODS, pod, "default")
-        await waiting
-        by_request.append((time.perf_counter() - began) * 1000)
-        await remove(client, name)
-    return by_kubectl, by_request
+async def by_kubectl(cluster: Cluster, client: Client, name: str) -> float:
+    """Milliseconds from the start of `kubectl run` to Ready."""
+    waiting = asyncio.create_task(until(client, name))
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    command = [str(BIN / "kubectl"), "run", name, "--image=busybox", "--", *STAYS]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    await waiting
+    took = (time.perf_counter() - began) * 1000
+    await process.wait()
+    await remove(client, name)
+    return took
+
+
+async def by_request(client: Client, name: str) -> float:
+    """Milliseconds from a bare request to Ready."""
+    spec = {"containers": [{"name": "c", "image": "busybox", "args": list(STAYS)}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    waiting = asyncio.create_task(until(client, name))
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    await client.create(PODS, pod, "default")
+    await waiting
+    took = (time.perf_counter() - began) * 1000
+    await remove(client, name)
+    return took
 
 
 async def remove(client: Client, name: str) -> None:
@@ -150,22 +148,25 @@ async def many(client: Client) -> tuple[float, float]:
 async def measure(cluster: Cluster, rounds: int) -> Report:
     client = HttpClient.from_kubeconfig(cluster.kubeconfig)
     report = Report("Pods (milliseconds)", ["", "p50", "p99", "n", "to bare", "upstream"])
-    await bare(cluster, 2)
-    half = max(rounds // 2, 1)
-    first = await bare(cluster, half)
-    by_kubectl, by_request = await run_pods(cluster, client, rounds)
-    times = first + await bare(cluster, half)
+    times: dict[str, list[float]] = {"bare": [], "request": [], "kubectl": []}
+    async with connect(cluster.config.containerd_socket) as cri:
+        for index in range(rounds + 1):  # one of each in turn: what else the machine does meets them all
+            found = await bare(cri, cluster, index), await by_request(client, f"made-{index}")
+            more = await by_kubectl(cluster, client, f"run-{index}")
+            if index:
+                for name, value in zip(times, (*found, more), strict=True):
+                    times[name].append(value)
     report.begin()
-    floor = median(times)
+    floor = median(times["bare"])
 
     def add(what: str, values: list[float], ratio: bool = True) -> None:
         middle = median(values)
         shown = round(middle / floor, 2) if ratio else ""
         report.add(what, middle, percentile(values, 0.99), len(values), shown, UPSTREAM.get(what, ""))
 
-    add("bare CRI calls", times)
-    add("pod created to Ready", by_request)
-    add("kubectl run to Ready", by_kubectl)
+    add("bare CRI calls", times["bare"])
+    add("pod created to Ready", times["request"])
+    add("kubectl run to Ready", times["kubectl"])
     available, gone = await many(client)
     add(f"{MANY} pods available", [available], False)
     add(f"{MANY} pods gone", [gone], False)

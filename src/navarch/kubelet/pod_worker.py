@@ -238,13 +238,10 @@ class PodWorker:
             self._context.probes.sync(pod, self._runtime(), self._ip())
             return None
         self._stale, self._mounted_at = False, now
-        self._volumes = await self._starter.mount(pod)
-        if decided.new_sandbox is not None:
-            if decided.new_sandbox:
-                text = "Pod sandbox changed, it will be killed and re-created."
-                self._context.emit(pod, "Normal", "SandboxChanged", text)
-                await self._stopper.pod(pod, 0, now=True)
-            await self._starter.sandbox(pod, decided.new_sandbox, slot)
+        if decided.new_sandbox is None:
+            self._volumes = await self._starter.mount(pod)
+        else:
+            await self._new_sandbox(pod, decided.new_sandbox, slot)
         retry: float | None = None
         for item in decided.starts:
             failed = await self._start_one(pod, item, slot)
@@ -254,6 +251,24 @@ class PodWorker:
             self._publish()
         self._context.probes.sync(pod, self._runtime(), self._ip())
         return 0.0 if retry is None and decided.starts else retry
+
+    async def _new_sandbox(self, pod: Obj, attempt: int, slot: Slot) -> None:
+        """Volumes and a sandbox: both at once where nothing that the volumes show is missing. Raises StartError."""
+        if attempt:
+            text = "Pod sandbox changed, it will be killed and re-created."
+            self._context.emit(pod, "Normal", "SandboxChanged", text)
+            await self._stopper.pod(pod, 0, now=True)
+        await self._context.sources.ready(self.uid)
+        mounting = asyncio.ensure_future(self._starter.mount(pod))
+        if not self._context.sources.complete(self.uid):
+            self._volumes = await mounting
+        try:
+            await self._starter.sandbox(pod, attempt, slot)
+        finally:
+            await asyncio.wait({mounting})
+            if not mounting.cancelled():
+                mounting.exception()  # told of below, or less important than the sandbox's
+        self._volumes = mounting.result()
 
     async def _start_one(self, pod: Obj, item: Start, slot: Slot) -> float | None:
         """Seconds after which to try again; None where it started."""

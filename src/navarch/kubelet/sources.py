@@ -84,6 +84,10 @@ class Sources:
         if waits:
             await asyncio.wait([asyncio.ensure_future(asyncio.shield(w)) for w in waits], timeout=SYNC_SECONDS)
 
+    def complete(self, uid: str) -> bool:
+        """Whether every reference of the pod is there."""
+        return all(self.look(*reference) is not None for reference in self._pods.get(uid, ()))
+
     def look(self, kind: str, namespace: str, name: str) -> Obj | None:
         informer = self._informers.get(Reference(kind, namespace, name))
         return informer.get(namespace, name) if informer else None
