@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from navarch.machinery.clock import RealWorld
+from navarch.store.encryption.store import EncryptedStore
+from navarch.store.encryption.transformers import AesGcm, Transformer
 from navarch.store.interface import (
     ClosedError,
     CompactedError,
@@ -23,11 +25,13 @@ from navarch.store.memory import MemoryStore
 from navarch.store.sqlite import SqliteStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "encrypted"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     opened: Store = (
         MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "s.db", RealWorld())
     )
+    if request.param == "encrypted":
+        opened = EncryptedStore(opened, [("/a", Transformer([AesGcm("key", bytes(32))]))])
     yield opened
     await opened.close()
 

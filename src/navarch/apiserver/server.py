@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery.clock import World
 from navarch.machinery.metrics import Metrics
 from navarch.machinery.types import GroupResource, Obj
+from navarch.store.encryption.configuration import Rules
+from navarch.store.encryption.store import EncryptedStore
 from navarch.store.interface import Store
 
 MASTERS = "system:masters"
@@ -71,6 +74,8 @@ class ApiServerConfig:
     """Who else is believed: OpenID Connect issuers, front proxies, a webhook; and what anonymous users may ask."""
     audit: tuple[Policy, LogFile] | None = None
     """What is logged of requests, and where; None: nothing."""
+    encryption: Rules = ()
+    """How values are encrypted in the store, by prefix of their keys."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -85,7 +90,7 @@ class ApiServer:
         config: ApiServerConfig = ApiServerConfig(),
         authorizer: Authorizer | None = None,
     ) -> None:
-        self.store = store
+        self.store = store = EncryptedStore(store, config.encryption) if config.encryption else store
         self.world = world
         self.config = config
         self.kinds: tuple[Kind, ...] = kinds()
@@ -107,6 +112,7 @@ class ApiServer:
         self._rest = Rest(self)
         self._groups = self._rest.groups()
         self.started = False
+        self._rewriting: asyncio.Task[int] | None = None
         self.routes = Routes(self)
         self.metrics = Metrics()
         self.audit_log: AuditLog | None = None
@@ -183,8 +189,12 @@ class ApiServer:
             registry.start()
         await bootstrap.ensure(self)
         self.started = True
+        if isinstance(self.store, EncryptedStore):
+            self._rewriting = asyncio.create_task(self.store.rewrite())
 
     async def stop(self) -> None:
+        if self._rewriting is not None:
+            self._rewriting.cancel()
         if self.audit_log is not None:
             await self.audit_log.close()
         self._pools.close()

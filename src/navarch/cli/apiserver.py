@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from navarch.cli.access import access_options
+
+if TYPE_CHECKING:
+    from navarch.cluster.access import AccessFiles
 
 
 @click.command("apiserver")
@@ -54,6 +61,7 @@ import click
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Signs tokens of service accounts. [default: a key of its own]",
 )
+@access_options
 @click.option("--controllers/--no-controllers", default=False, help="Run the controllers in the same process.")
 @click.option("--scheduler/--no-scheduler", default=False, help="Run the scheduler in the same process.")
 def command(
@@ -69,6 +77,7 @@ def command(
     service_account_signing_key_file: Path | None,
     controllers: bool,
     scheduler: bool,
+    access: Callable[[Path | None], AccessFiles],
 ) -> None:
     """Run an API server (and its store): no containers, no root, any machine that runs Python.
 
@@ -81,6 +90,7 @@ def command(
     """
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import pki
+    from navarch.cluster.access import BadFile
     from navarch.cluster.controlplane import Alone, ServingConfig, run_until_told, serve_alone
 
     try:
@@ -100,6 +110,10 @@ def command(
             client_ca_pem=authorities,
             token_key_pem=(service_account_signing_key_file or places.sa_key).read_bytes(),
         )
+        try:
+            config = access(data_dir).applied(config)
+        except BadFile as error:
+            raise click.ClickException(str(error)) from None
         serving = ServingConfig(
             host=bind_address,
             port=secure_port,

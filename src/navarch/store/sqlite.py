@@ -130,6 +130,7 @@ class SqliteStore:
     @staticmethod
     async def open(path: Path, world: World, history_seconds: float = HISTORY_SECONDS) -> SqliteStore:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # SQLite gives its other files the same mode
         store = SqliteStore(path, world, history_seconds)
         store._writer.start()
         store._schedule_compaction()

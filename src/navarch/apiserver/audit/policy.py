@@ -219,6 +219,7 @@ rules:
   - {group: events.k8s.io, resources: [events]}
   - {group: coordination.k8s.io, resources: [leases]}
   - {group: authorization.k8s.io}
+  - {group: authentication.k8s.io, resources: [selfsubjectreviews]}
 - level: None
   userGroups: [system:nodes]
   verbs: [update, patch]

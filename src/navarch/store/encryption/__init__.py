@@ -1,0 +1,1 @@
+"""What is confidential is encrypted before it reaches the disk."""
