@@ -81,6 +81,9 @@ def endpoints(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 def test_a_new_image_rolls_out_and_back(cluster: Cluster, address: str) -> None:
+    # The retired version lets one pod be missing during a rollout: with three, the others go on.
+    cluster.kubectl("scale", "deployment", "ngx", "--replicas=3")
+    cluster.kubectl("rollout", "status", "deployment/ngx", "--timeout=60s")
     cluster.kubectl("set", "image", "deployment/ngx", "ngx=busybox-that-does-not-exist:1")
     wait_for(
         "the new pod cannot pull",
@@ -96,6 +99,8 @@ def test_a_new_image_rolls_out_and_back(cluster: Cluster, address: str) -> None:
     assert image == "nginx"
     history = cluster.kubectl("rollout", "history", "deployment/ngx").stdout
     assert "deployment.apps/ngx" in history and "3" in history
+    cluster.kubectl("scale", "deployment", "ngx", "--replicas=1")
+    wait_for("one pod is left", lambda: len(cluster.get("pods", "-l", "run=ngx")["items"]) == 1)
 
 
 def test_logs_follow(cluster: Cluster, address: str) -> None:
@@ -171,14 +176,14 @@ def test_describe_tells_the_story(cluster: Cluster, address: str) -> None:
     ):
         assert word in told
     deployment = cluster.kubectl("describe", "deployment", "ngx").stdout
-    assert "ScalingReplicaSet" in deployment and "NewReplicaSetAvailable" in deployment
+    assert "ScalingReplicaSet" in deployment and "MinimumReplicasAvailable" in deployment
     assert "Endpoints:" in cluster.kubectl("describe", "service", "ngx").stdout
 
 
 def test_explain_and_edit(cluster: Cluster, address: str) -> None:
     explained = cluster.kubectl("explain", "deployment.spec.strategy.rollingUpdate.maxSurge").stdout
     assert "VERSION:    v1" in explained and "IntOrString" in explained
-    environment = {**cluster.environment, "EDITOR": "sed -i s/replicas:.1/replicas:.2/"}
+    environment = {**cluster.environment, "EDITOR": "sed -i 's/replicas: 1/replicas: 2/'"}
     subprocess.run(
         [str(BIN / "kubectl"), "edit", "deployment", "ngx"], env=environment, check=True, capture_output=True
     )
