@@ -43,7 +43,7 @@ def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference
             yield from differences(recorded.get(key, MISSING), ours.get(key, MISSING), at)
     elif isinstance(recorded, list) and isinstance(ours, list):
         if path.endswith(".causes"):
-            recorded, ours = (sorted(map(_cause, causes)) for causes in (recorded, ours))
+            recorded, ours = (sorted(set(map(_cause, causes))) for causes in (recorded, ours))
         for number in range(max(len(recorded), len(ours))):
             pair = (side[number] if number < len(side) else MISSING for side in (recorded, ours))
             yield from differences(*pair, f"{path}.{number}")

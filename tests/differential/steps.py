@@ -92,5 +92,5 @@ def fill(text: str, names: Mapping[str, str], answer: Callable[[str], Any]) -> s
 def body_bytes(body: Any, names: Mapping[str, str], answer: Callable[[str], Any]) -> bytes:
     if isinstance(body, bytes):
         return body
-    text = body if isinstance(body, str) else json.dumps(body) if body is not None else ""
+    text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":")) if body is not None else ""
     return fill(text, names, answer).encode()

@@ -60,6 +60,16 @@ def validate_metadata_update(metadata: Obj, old: Obj, errs: FieldErrors) -> None
             errs.invalid(f"metadata.{field}", value, IMMUTABLE)
 
 
+def keep_metadata(new: Obj, old: Obj) -> None:
+    """Of kinds whose status subresource changes nothing of metadata but its managed fields."""
+    metadata, before = new["metadata"], old["metadata"]
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if field in before:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
+
+
 def validate_labels(labels: Obj | None, path: str, errs: FieldErrors) -> None:
     """Keys are qualified names, values label values; every error is at `path` itself."""
     for key, value in (labels or {}).items():

@@ -77,7 +77,7 @@ class Rest:
         kind = registry.kind
         if target.namespace and not kind.namespaced and registry.resource != NAMESPACES:
             raise errors.path_not_found()
-        if version.deprecation:
+        if version.deprecation and (not target.subresource or kind.has_subresource(target.subresource)):
             request.warnings.append(version.deprecation)
         if target.subresource:
             return self._subresource(request, target, registry, version)

@@ -54,7 +54,7 @@ KIND = Kind(
     columns=(
         NAME,
         Column(name="Controller", description="The object whose history this is."),
-        Column(name="Revision", type="integer", description="Its number in the order of revisions."),
+        Column(name="Revision", description="Its number in the order of revisions."),
         AGE,
     ),
     row=row,

@@ -58,6 +58,10 @@ def prepare_update(new: Obj, old: Obj) -> None:
     _set_template_generation(new, before + 1 if changed else before)
 
 
+def prepare_status_update(new: Obj, old: Obj) -> None:
+    _set_template_generation(new, _template_generation(old))
+
+
 def _template_generation(obj: Obj) -> int:
     text = (obj["metadata"].get("annotations") or {}).get(GENERATION, "0")
     return int(text) if text.isdecimal() else 0
@@ -132,6 +136,7 @@ KIND = Kind(
     defaults=defaults,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
+    prepare_status_update=prepare_status_update,
     validate=validate,
     validate_update=workload.immutable_selector,
     validate_status_update=validate_status_update,

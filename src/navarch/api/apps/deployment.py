@@ -78,6 +78,12 @@ def encode(obj: Obj) -> Obj:
     return {**obj, "metadata": metadata, "spec": {**obj["spec"], "rollbackTo": {"revision": int(revision)}}}
 
 
+def prepare_update(new: Obj, old: Obj) -> None:
+    """Changes of annotations count as generations, too."""
+    if (new["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj["spec"]
     checks.non_negative(errs, "spec", spec, "replicas")
@@ -146,6 +152,7 @@ KIND = Kind(
     ),
     subresources=(SCALE, status_of("Deployment")),
     defaults=defaults,
+    prepare_update=prepare_update,
     validate=validate,
     validate_update=workload.immutable_selector,
     validate_status_update=validate_status_update,

@@ -77,18 +77,25 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     selector = spec.get("selector")
     if selector is None:
         errs.required("spec.selector", "")
-        return
-    checks.label_selector(errs, "spec.selector", selector)
+    else:
+        checks.label_selector(errs, "spec.selector", selector)
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
-    if not errs and not from_label_selector(selector).matches(labels):
+    if selector is None or (not errs and not from_label_selector(selector).matches(labels)):
         errs.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-    if not spec.get("manualSelector"):
-        for label in LABELS[:2]:
-            wanted = obj["metadata"].get("uid" if "uid" in label else "name", "")
-            if label not in labels:
-                errs.required(f"spec.template.metadata.labels[{label}]", f"must be '{wanted}'")
-            elif labels[label] != wanted:
-                errs.invalid(f"spec.template.metadata.labels[{label}]", labels, f"must be '{wanted}'")
+
+
+def validate_generated(obj: Obj, errs: FieldErrors) -> None:
+    """Of a new job: its pods carry the labels that make them its own."""
+    spec = obj["spec"]
+    if spec.get("manualSelector"):
+        return
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    for label in LABELS[:2]:
+        wanted = obj["metadata"].get("uid" if "uid" in label else "name", "")
+        if label not in labels:
+            errs.required(f"spec.template.metadata.labels[{label}]", f"must be '{wanted}'")
+        elif labels[label] != wanted:
+            errs.invalid(f"spec.template.metadata.labels[{label}]", labels, f"must be '{wanted}'")
 
 
 def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
@@ -315,7 +322,14 @@ KIND = Kind(
     kind="Job",
     plural="jobs",
     categories=("all",),
-    versions=(Version(group="batch", version="v1", definition="io.k8s.api.batch.v1.Job"),),
+    versions=(
+        Version(
+            group="batch",
+            version="v1",
+            definition="io.k8s.api.batch.v1.Job",
+            validate_create=validate_generated,
+        ),
+    ),
     subresources=(status_of("Job"),),
     defaults=defaults,
     prepare_create=prepare_create,

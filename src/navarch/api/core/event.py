@@ -100,7 +100,8 @@ def _series(obj: Obj, errs: FieldErrors) -> None:
 
 def validate_create_new(obj: Obj, errs: FieldErrors) -> None:
     """A new event of events.k8s.io leaves the fields of old unset."""
-    checks.named(errs, "metadata.name", obj["metadata"].get("name", ""), names.dns1123_subdomain)
+    if not any(error.field == "metadata.name" for error in errs.items):
+        checks.named(errs, "metadata.name", obj["metadata"]["name"], names.dns1123_subdomain)
     _series(obj, errs)
     if obj.get("eventTime") is None:
         errs.required("eventTime")

@@ -27,6 +27,13 @@ def defaults(obj: Obj) -> None:
             limit["defaultRequest"] = requested
 
 
+def prepare_create(obj: Obj) -> None:
+    """A range without a name is named by its uid."""
+    metadata = obj["metadata"]
+    if not metadata.get("name"):
+        metadata["name"] = metadata["uid"]
+
+
 def validate(obj: Obj, errs: FieldErrors) -> None:
     seen: set[str] = set()
     for index, limit in enumerate((obj.get("spec") or {}).get("limits") or ()):
@@ -90,7 +97,9 @@ KIND = Kind(
     short_names=("limits",),
     versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.LimitRange"),),
     defaults=defaults,
+    prepare_create=prepare_create,
     validate=validate,
+    allow_create_on_update=True,
     columns=(NAME, Column(name="Created At", type="date", description="When the object was created.")),
     row=row,
 )

@@ -35,7 +35,7 @@ def defaults(obj: Obj) -> None:
 
 
 def prepare_create(obj: Obj) -> None:
-    obj["status"] = {"phase": "Pending"}
+    obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": obj["metadata"]["creationTimestamp"]}
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
@@ -44,7 +44,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     capacity = spec.get("capacity") or {}
     if not capacity:
         errs.required("spec.capacity", "")
-    elif set(capacity) != {"storage"}:
+    if set(capacity) != {"storage"}:
         errs.not_supported("spec.capacity", capacity, ("storage",))
     for name, amount in capacity.items():
         if Quantity.of(amount).sign <= 0:

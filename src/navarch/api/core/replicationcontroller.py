@@ -76,6 +76,7 @@ KIND = Kind(
     validate=validate,
     validate_status_update=validate_status_update,
     has_generation=True,
+    default_propagation="orphan",
     columns=(
         NAME,
         Column(name="Desired", type="integer", description="How many pods there should be."),

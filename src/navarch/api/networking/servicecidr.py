@@ -6,6 +6,7 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version, status_of
+from navarch.api.meta import keep_metadata
 from navarch.api.podspec import checks
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
@@ -61,10 +62,15 @@ def address_name(name: str) -> list[str]:
 
 
 def address_row(obj: Obj, now: float) -> list[Any]:
+    """One cell more than there are columns: upstream sends the age as well."""
     parent = (obj.get("spec") or {}).get("parentRef") or {}
     group = f".{parent['group']}" if parent.get("group") else ""
     where = f"{parent['namespace']}/" if parent.get("namespace") else ""
-    return [obj["metadata"]["name"], f"{parent.get('resource', '')}{group}/{where}{parent.get('name', '')}"]
+    return [
+        obj["metadata"]["name"],
+        f"{parent.get('resource', '')}{group}/{where}{parent.get('name', '')}",
+        age_of(obj, now),
+    ]
 
 
 KINDS = (
@@ -75,6 +81,7 @@ KINDS = (
         versions=(Version(group="networking.k8s.io", version="v1", definition="io.k8s.api.networking.v1.ServiceCIDR"),),
         subresources=(status_of("ServiceCIDR"),),
         validate=validate_cidrs,
+        prepare_status_update=keep_metadata,
         validate_update=validate_cidrs_update,
         columns=(NAME, Column(name="CIDRs", description="The ranges."), AGE),
         row=cidr_row,

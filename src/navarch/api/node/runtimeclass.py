@@ -16,7 +16,10 @@ from navarch.machinery.types import Obj
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
-    checks.named(errs, "handler", obj.get("handler", ""), names.dns1123_label)
+    if handler := obj.get("handler"):
+        checks.named(errs, "handler", handler, names.dns1123_label)
+    else:
+        errs.required("handler")
     for name, amount in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
         resource_amount(name, amount, f"overhead.podFixed[{name}]", errs)
     scheduling = obj.get("scheduling") or {}
@@ -48,6 +51,8 @@ KIND = Kind(
     ),
     validate=validate,
     validate_update=validate_update,
+    allow_create_on_update=True,
+    allow_unconditional_update=False,
     columns=(NAME, Column(name="Handler", description="The runtime's name for it."), AGE),
     row=row,
 )

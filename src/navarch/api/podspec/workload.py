@@ -18,7 +18,8 @@ def selected_template(spec: Obj, subject: str, errs: FieldErrors) -> None:
     """A required selector, and a template that it selects and whose pods run for ever."""
     selector: Obj | None = spec.get("selector")
     if selector is None:
-        errs.required("spec.selector")
+        if subject != "daemonset":
+            errs.required("spec.selector")
     else:
         before = len(errs.items)
         checks.label_selector(errs, "spec.selector", selector)
@@ -28,7 +29,7 @@ def selected_template(spec: Obj, subject: str, errs: FieldErrors) -> None:
             return
     template: Obj = spec.get("template") or {}
     labels: Obj = (template.get("metadata") or {}).get("labels") or {}
-    if selector and not from_label_selector(selector).matches(labels):
+    if not selector or not from_label_selector(selector).matches(labels):
         errs.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     validate_template(template, "spec.template", errs)
     pod = template.get("spec") or {}

@@ -63,6 +63,7 @@ KIND = Kind(
     validate=validate,
     validate_status_update=validate_status_update,
     has_generation=True,
+    allow_unconditional_update=False,
     columns=(
         NAME,
         Column(name="Min Available", description="How many pods must stay."),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.api.columns import AGE, NAME
+from navarch.api.columns import AGE, NAME, NAME_AND_CREATION, creation_row
 from navarch.api.kind import Column, Kind, Version, status_of
+from navarch.api.meta import keep_metadata
 from navarch.api.podspec import checks
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
@@ -31,6 +32,12 @@ def driver_name(errs: FieldErrors, path: str, name: str) -> None:
 # -- drivers
 
 
+def driver_object_name(name: str) -> list[str]:
+    """A driver's object has the driver's name."""
+    too_long = len(name) > MAX_DRIVER
+    return [f"may not be more than {MAX_DRIVER} bytes"] if too_long else names.dns1123_subdomain(name.lower())
+
+
 def driver_defaults(obj: Obj) -> None:
     spec = obj.setdefault("spec", {})
     values: dict[str, Any] = {
@@ -49,7 +56,6 @@ def driver_defaults(obj: Obj) -> None:
 
 
 def validate_driver(obj: Obj, errs: FieldErrors) -> None:
-    driver_name(errs, "metadata.name", obj["metadata"].get("name", ""))
     spec = obj["spec"]
     policy = spec.get("fsGroupPolicy")
     if policy not in ("File", "None", "ReadWriteOnceWithFSType"):
@@ -130,10 +136,6 @@ def validate_capacity_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
         checks.immutable(errs, field, new.get(field), old.get(field))
 
 
-def capacity_row(obj: Obj, now: float) -> list[Any]:
-    return [obj["metadata"]["name"], obj.get("storageClassName", ""), str(obj.get("capacity", UNSET))]
-
-
 # -- attachments
 
 
@@ -148,8 +150,7 @@ def validate_attachment(obj: Obj, errs: FieldErrors) -> None:
         errs.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
     elif volume == "":
         errs.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-    if not spec.get("nodeName"):
-        errs.required("spec.nodeName", "")
+    checks.named(errs, "spec.nodeName", spec.get("nodeName", ""), names.dns1123_subdomain)
 
 
 def validate_attachment_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
@@ -208,8 +209,9 @@ KINDS = (
         versions=(_version("CSIDriver"),),
         defaults=driver_defaults,
         validate=validate_driver,
+        name_is_valid=driver_object_name,
         validate_update=validate_driver_update,
-        has_generation=True,
+        allow_unconditional_update=False,
         columns=(
             NAME,
             Column(name="AttachRequired", type="boolean", description="Whether volumes are attached to nodes first."),
@@ -228,6 +230,7 @@ KINDS = (
         namespaced=False,
         versions=(_version("CSINode"),),
         validate=validate_node,
+        allow_unconditional_update=False,
         columns=(NAME, Column(name="Drivers", type="integer", description="How many drivers the node has."), AGE),
         row=node_row,
     ),
@@ -237,12 +240,9 @@ KINDS = (
         versions=(_version("CSIStorageCapacity"),),
         validate=validate_capacity,
         validate_update=validate_capacity_update,
-        columns=(
-            NAME,
-            Column(name="StorageClassName", description="The class it is about."),
-            Column(name="Capacity", description="How much is free."),
-        ),
-        row=capacity_row,
+        allow_unconditional_update=False,
+        columns=NAME_AND_CREATION,
+        row=creation_row,
     ),
     Kind(
         kind="VolumeAttachment",
@@ -251,7 +251,9 @@ KINDS = (
         versions=(_version("VolumeAttachment"),),
         subresources=(status_of("VolumeAttachment"),),
         validate=validate_attachment,
+        prepare_status_update=keep_metadata,
         validate_update=validate_attachment_update,
+        allow_unconditional_update=False,
         columns=(
             NAME,
             Column(name="Attacher", format="name", description="The driver."),

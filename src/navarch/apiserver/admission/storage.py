@@ -10,14 +10,19 @@ from navarch.machinery.types import GroupResource
 CLAIMS = GroupResource("", "persistentvolumeclaims")
 VOLUMES = GroupResource("", "persistentvolumes")
 CLASSES = GroupResource("storage.k8s.io", "storageclasses")
-PROTECTION = {CLAIMS: "kubernetes.io/pvc-protection", VOLUMES: "kubernetes.io/pv-protection"}
+ATTRIBUTES = GroupResource("storage.k8s.io", "volumeattributesclasses")
+PROTECTION = {
+    CLAIMS: "kubernetes.io/pvc-protection",
+    VOLUMES: "kubernetes.io/pv-protection",
+    ATTRIBUTES: "kubernetes.io/vac-protection",
+}
 IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 IS_DEFAULT_BETA = "storageclass.beta.kubernetes.io/is-default-class"
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 class StorageObjectInUseProtection(BasePlugin):
-    """A finalizer keeps a claim or volume until nothing uses it."""
+    """A finalizer keeps a claim, volume or class of attributes until nothing uses it."""
 
     name = "StorageObjectInUseProtection"
 

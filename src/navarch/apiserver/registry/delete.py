@@ -61,9 +61,12 @@ async def _delete(registry: Registry, call: Call, options: DeleteOptions, entry:
     return await registry.remove(entry, entry.obj if not graceful else obj, call), True
 
 
-def check_preconditions(registry: Registry, options: DeleteOptions, entry: Entry) -> None:
+def check_preconditions(
+    registry: Registry, options: DeleteOptions, entry: Entry, named: GroupResource | None = None
+) -> None:
+    """`named` is what a conflict says the object is: its kind, unless given."""
     metadata = entry.obj["metadata"]
-    gone = GroupResource(registry.resource.group, registry.kind.kind)
+    gone = named or GroupResource(registry.resource.group, registry.kind.kind)
     if options.uid is not None and options.uid != metadata.get("uid", ""):
         raise errors.conflict(
             gone,

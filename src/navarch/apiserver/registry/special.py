@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
 from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
 from navarch.apiserver.registry.proxy import SERVICE_NAME, Proxies
@@ -17,6 +18,7 @@ from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.apiserver.registry.streams import PodStreams
 from navarch.apiserver.registry.tokenrequest import TokenRequest
 from navarch.apiserver.registry.virtual import Virtual
+from navarch.apiserver.registry.volume import VolumeRegistry
 from navarch.apiserver.relaying import Pools
 from navarch.apiserver.request import Request, RequestInfo, Response
 from navarch.apiserver.watchcache import ResourceCache
@@ -29,7 +31,6 @@ RETURN_DELETED = frozenset(
     GroupResource(group, plural)
     for group, plural in (
         ("", "persistentvolumeclaims"),
-        ("", "persistentvolumes"),
         ("", "podtemplates"),
         ("", "resourcequotas"),
         ("", "serviceaccounts"),
@@ -56,6 +57,10 @@ def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registr
         if kind.plural == "services":
             config = server.config
             return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
+    if kind.group_resource == GroupResource("batch", "jobs"):
+        return JobRegistry(kind, cache, server)
+    if kind.group_resource == GroupResource("", "persistentvolumes"):
+        return VolumeRegistry(kind, cache, server)
     if kind.hub.group == "rbac.authorization.k8s.io":
         return PolicyRegistry(kind, cache, server)
     registry = Registry(kind, cache, server)
