@@ -26,6 +26,8 @@ Prepare = Callable[[Obj, Obj], None]
 Validate = Callable[[Obj, FieldErrors], None]
 ValidateUpdate = Callable[[Obj, Obj, FieldErrors], None]
 """(new, old, errors)."""
+Warn = Callable[["Obj", "Obj | None"], list[str]]
+"""(new, old or None on create) -> texts of Warning headers for a write that is accepted."""
 NameRule = Callable[[str], list[str]]
 """A name (or the prefix of a generated one, its last dash masked) -> what is wrong with it."""
 
@@ -114,6 +116,7 @@ class Kind:
     validate: Validate = nothing
     validate_update: ValidateUpdate = nothing
     validate_status_update: ValidateUpdate = nothing
+    warnings: Warn | None = None
     name_is_valid: NameRule | None = None
     """What is wrong with metadata.name, one message each; None: the DNS subdomain rule."""
     has_generation: bool = False

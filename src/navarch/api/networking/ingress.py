@@ -7,6 +7,7 @@ from typing import Any
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import NONE, age_of
@@ -80,7 +81,7 @@ def _old_rule(rule: Obj) -> Obj:
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj.get("spec") or {}
     if not spec.get("rules") and spec.get("defaultBackend") is None:
-        errs.invalid("spec", spec.get("rules") or [], "either `defaultBackend` or `rules` must be specified")
+        errs.invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified")
     if (backend := spec.get("defaultBackend")) is not None:
         _backend(backend, "spec.defaultBackend", errs)
     for index, rule in enumerate(spec.get("rules") or ()):
@@ -112,15 +113,16 @@ def _rule(rule: Obj, at: str, errs: FieldErrors) -> None:
         errs.required(f"{at}.http.paths", "")
     for index, path in enumerate(http.get("paths") or ()):
         where = f"{at}.http.paths[{index}]"
+        if path.get("pathType") is None:
+            errs.required(f"{where}.pathType", "pathType must be specified")
+            continue
         _path(path, where, errs)
         _backend(path.get("backend") or {}, f"{where}.backend", errs)
 
 
 def _path(path: Obj, at: str, errs: FieldErrors) -> None:
     kind, text = path.get("pathType"), path.get("path", "")
-    if kind is None:
-        errs.required(f"{at}.pathType", "pathType must be specified")
-    elif kind not in PATH_TYPES:
+    if kind not in PATH_TYPES:
         errs.not_supported(f"{at}.pathType", kind, PATH_TYPES)
     elif kind == "ImplementationSpecific":
         if text and not text.startswith("/"):
@@ -141,28 +143,71 @@ def _backend(backend: Obj, at: str, errs: FieldErrors) -> None:
     if service is not None and resource is not None:
         errs.invalid(at, "", "cannot set both resource and service backends")
     elif resource is not None:
-        checks.required(errs, f"{at}.resource", resource, "kind", "name")
+        typed_reference(resource, f"{at}.resource", errs)
     elif service is None:
-        errs.required(f"{at}.name", "")
+        errs.invalid(at, "", "resource or service backend is required")
     else:
-        _service(service, f"{at}.service", errs)
+        _service(service, at, errs)
+
+
+def typed_reference(reference: Obj, at: str, errs: FieldErrors) -> None:
+    """A group, kind and name."""
+    if (group := reference.get("apiGroup")) is not None:
+        checks.named(errs, f"{at}.apiGroup", group, names.dns1123_subdomain)
+    for field in ("kind", "name"):
+        if value := reference.get(field):
+            checks.named(errs, f"{at}.{field}", value, names.path_segment)
+        else:
+            errs.required(f"{at}.{field}")
 
 
 def _service(service: Obj, at: str, errs: FieldErrors) -> None:
     name, port = service.get("name", ""), service.get("port") or {}
     if not name:
-        errs.required(f"{at}.name", "")
+        errs.required(f"{at}.service.name", "")
     else:
-        checks.named(errs, f"{at}.name", name, names.dns1035_label)
+        checks.named(errs, f"{at}.service.name", name, names.dns1123_label)
     number, called = port.get("number", 0), port.get("name", "")
     if number and called:
         errs.invalid(at, "", "cannot set both port name & port number")
     elif not number and not called:
         errs.required(at, "port name or number is required")
     elif called:
-        checks.named(errs, f"{at}.port.name", called, names.port_name)
+        checks.named(errs, f"{at}.service.port.name", called, names.port_name)
     else:
-        checks.each(errs, f"{at}.port.number", number, names.port_num(number))
+        checks.each(errs, f"{at}.service.port.number", number, names.port_num(number))
+
+
+def validate_create(obj: Obj, errs: FieldErrors) -> None:
+    """The class in the annotation of old and in the field agree."""
+    annotation = (obj["metadata"].get("annotations") or {}).get(CLASS)
+    name = (obj.get("spec") or {}).get("ingressClassName")
+    if annotation is not None and name is not None and annotation != name:
+        errs.invalid(f"annotations.{CLASS}", annotation, "must match `ingressClassName` when both are specified")
+
+
+def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    known = {point.get("ip") for point in _points(old)}
+    for index, point in enumerate(_points(new)):
+        at, address, hostname = f"status.loadBalancer.ingress[{index}]", point.get("ip", ""), point.get("hostname", "")
+        if address and address not in known:
+            checks.named(errs, f"{at}.ip", address, names.legacy_ip)
+        if hostname:
+            checks.named(errs, f"{at}.hostname", hostname, names.dns1123_subdomain)
+            if names.parse_ip(hostname) is not None:
+                errs.invalid(f"{at}.hostname", hostname, "must be a DNS name, not an IP address")
+
+
+def _points(obj: Obj) -> list[Obj]:
+    """Where a load balancer serves it."""
+    return ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    annotations, spec = obj["metadata"].get("annotations") or {}, obj.get("spec") or {}
+    if old is not None or CLASS not in annotations or spec.get("ingressClassName") is not None:
+        return []
+    return [f"annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"]
 
 
 # -- printing
@@ -178,26 +223,28 @@ def hosts_cell(rules: list[Obj]) -> str:
 def row(obj: Obj, now: float) -> list[Any]:
     spec = obj.get("spec") or {}
     annotation = (obj["metadata"].get("annotations") or {}).get(CLASS)
-    points = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     return [
         obj["metadata"]["name"],
         spec.get("ingressClassName") or annotation or NONE,
         hosts_cell(spec.get("rules") or []),
-        ",".join(point.get("ip") or point.get("hostname") or "" for point in points),
+        ",".join(point.get("ip") or point.get("hostname") or "" for point in _points(obj)),
         "80, 443" if spec.get("tls") else "80",
         age_of(obj, now),
     ]
 
 
 def _retired(group: str, since: str) -> Version:
-    return Version(
-        group=group,
-        version="v1beta1",
-        definition=f"io.k8s.api.{group.partition('.')[0]}.v1beta1.Ingress",
+    return retired(
+        group,
+        "v1beta1",
+        "Ingress",
+        since,
+        "1.22",
+        "networking.k8s.io/v1",
         defaults=retired_defaults,
         decode=decode,
         encode=encode,
-        deprecation=f"{group}/v1beta1 Ingress is deprecated in {since}+, unavailable in v1.22+; use networking.k8s.io/v1 Ingress",
+        validate_create=validate_create,
     )
 
 
@@ -210,12 +257,15 @@ KIND = Kind(
             group="networking.k8s.io",
             version="v1",
             definition="io.k8s.api.networking.v1.Ingress",
+            validate_create=validate_create,
         ),
-        _retired("networking.k8s.io", "v1.19"),
-        _retired("extensions", "v1.14"),
+        _retired("networking.k8s.io", "1.19"),
+        _retired("extensions", "1.14"),
     ),
     subresources=(status_of("Ingress"),),
     validate=validate,
+    validate_status_update=validate_status_update,
+    warnings=warnings,
     has_generation=True,
     columns=(
         NAME,

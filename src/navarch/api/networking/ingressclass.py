@@ -6,12 +6,15 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
+from navarch.api.networking.ingress import typed_reference
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import NONE, age_of
 from navarch.machinery.types import Obj
 
+IS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
 MAX_CONTROLLER = 250
 
 
@@ -32,29 +35,28 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     elif not slash or not path:
         errs.invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
     else:
-        checks.named(errs, "spec.controller", domain, names.dns1123_subdomain)
+        checks.each(errs, "spec.controller", domain, names.dns1123_subdomain(domain))
+        checks.named(errs, "spec.controller", path, names.http_path)
     if (parameters := spec.get("parameters")) is not None:
         _parameters(parameters, errs)
 
 
 def _parameters(parameters: Obj, errs: FieldErrors) -> None:
     at = "spec.parameters"
-    if group := parameters.get("apiGroup"):
-        checks.named(errs, f"{at}.apiGroup", group, names.dns1123_subdomain)
-    for field in ("kind", "name"):
-        if not parameters.get(field):
-            errs.required(f"{at}.{field}", f"{field} is required")
-        else:
-            checks.named(errs, f"{at}.{field}", parameters[field], names.path_segment)
+    typed_reference(parameters, at, errs)
     scope, namespace = parameters.get("scope"), parameters.get("namespace")
-    if scope == "Namespace":
-        if not namespace:
+    if scope is None:
+        errs.required(f"{at}.scope")
+    elif scope == "Namespace":
+        if namespace is None:
             errs.required(f"{at}.namespace", "`parameters.scope` is set to 'Namespace'")
+        else:
+            checks.named(errs, f"{at}.namespace", namespace, names.dns1123_label)
     elif scope == "Cluster":
         if namespace is not None:
             errs.forbidden(f"{at}.namespace", "`parameters.scope` is set to 'Cluster'")
     else:
-        errs.not_supported(f"{at}.scope", scope or "", ("Cluster", "Namespace"))
+        errs.not_supported(f"{at}.scope", scope, ("Cluster", "Namespace"))
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
@@ -67,9 +69,12 @@ def row(obj: Obj, now: float) -> list[Any]:
     parameters = spec.get("parameters")
     shown = NONE
     if parameters:
-        group = parameters.get("apiGroup") or ""
-        shown = f"{parameters.get('kind', '')}{'.' + group if group else ''}/{parameters.get('name', '')}"
-    return [obj["metadata"]["name"], spec.get("controller", ""), shown, age_of(obj, now)]
+        group = parameters.get("apiGroup")
+        suffix = f".{group}" if group is not None else ""
+        shown = f"{parameters.get('kind', '')}{suffix}/{parameters.get('name', '')}"
+    default = (obj["metadata"].get("annotations") or {}).get(IS_DEFAULT) == "true"
+    name = obj["metadata"]["name"] + (" (default)" if default else "")
+    return [name, spec.get("controller", ""), shown, age_of(obj, now)]
 
 
 KIND = Kind(
@@ -78,13 +83,7 @@ KIND = Kind(
     namespaced=False,
     versions=(
         Version(group="networking.k8s.io", version="v1", definition="io.k8s.api.networking.v1.IngressClass"),
-        Version(
-            group="networking.k8s.io",
-            version="v1beta1",
-            definition="io.k8s.api.networking.v1beta1.IngressClass",
-            deprecation="networking.k8s.io/v1beta1 IngressClass is deprecated in v1.19+, unavailable in v1.22+; "
-            "use networking.k8s.io/v1 IngressClass",
-        ),
+        retired("networking.k8s.io", "v1beta1", "IngressClass", "1.19", "1.22", "networking.k8s.io/v1"),
     ),
     defaults=defaults,
     validate=validate,

@@ -8,6 +8,7 @@ from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
 from navarch.api.podspec.printing import selector_cell
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
@@ -46,22 +47,22 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
 
 
 def _port(port: Obj, at: str, errs: FieldErrors) -> None:
-    if (protocol := port.get("protocol")) not in ("TCP", "UDP", "SCTP"):
-        errs.not_supported(f"{at}.protocol", protocol or "", ("SCTP", "TCP", "UDP"))
+    if (protocol := port.get("protocol")) is not None and protocol not in ("TCP", "UDP", "SCTP"):
+        errs.not_supported(f"{at}.protocol", protocol, ("SCTP", "TCP", "UDP"))
     number, end = port.get("port"), port.get("endPort")
     if number is None:
         if end is not None:
-            errs.required(f"{at}.port", "must be specified when `endPort` is specified")
+            errs.invalid(f"{at}.endPort", end, "may not be specified when `port` is not specified")
         return
     if isinstance(number, str):
         if end is not None:
-            errs.invalid(f"{at}.port", number, "must not be non-numeric when `endPort` is specified")
+            errs.invalid(f"{at}.endPort", end, "may not be specified when `port` is non-numeric")
         checks.named(errs, f"{at}.port", number, names.port_name)
         return
     checks.each(errs, f"{at}.port", number, names.port_num(number))
     if end is not None:
         if end < number:
-            errs.invalid(f"{at}.endPort", end, "must be greater than or equal to `port`")
+            errs.invalid(f"{at}.endPort", number, "must be greater than or equal to `port`")
         checks.each(errs, f"{at}.endPort", end, names.port_num(end))
 
 
@@ -97,6 +98,27 @@ def _block(block: Obj, at: str, errs: FieldErrors) -> None:
             errs.invalid(where, exception, "must be a strict subset of `cidr`")
 
 
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    """Of networks that are not in canonical form."""
+    found: list[str] = []
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        for index, rule in enumerate(obj["spec"].get(direction) or ()):
+            for position, peer in enumerate(rule.get(peers) or ()):
+                at, block = f"spec.{direction}[{index}].{peers}[{position}].ipBlock", peer.get("ipBlock") or {}
+                exceptions = enumerate(block.get("except") or ())
+                for path, text in ((".cidr", block.get("cidr", "")), *((f".except[{i}]", t) for i, t in exceptions)):
+                    if text and (wrong := _canonical(text)):
+                        found.append(f"{at}{path}: {wrong}")
+    return found
+
+
+def _canonical(text: str) -> str:
+    network = names.parse_cidr(text)
+    if network is None or network.version == 4 or str(network) == text:
+        return ""
+    return f'IPv6 CIDR value "{text}" should be in RFC 5952 canonical format ("{network}")'
+
+
 def row(obj: Obj, now: float) -> list[Any]:
     return [obj["metadata"]["name"], selector_cell(obj["spec"].get("podSelector")), age_of(obj, now)]
 
@@ -107,16 +129,11 @@ KIND = Kind(
     short_names=("netpol",),
     versions=(
         Version(group="networking.k8s.io", version="v1", definition="io.k8s.api.networking.v1.NetworkPolicy"),
-        Version(
-            group="extensions",
-            version="v1beta1",
-            definition="io.k8s.api.extensions.v1beta1.NetworkPolicy",
-            deprecation="extensions/v1beta1 NetworkPolicy is deprecated in v1.9+, unavailable in v1.16+; "
-            "use networking.k8s.io/v1 NetworkPolicy",
-        ),
+        retired("extensions", "v1beta1", "NetworkPolicy", "1.9", "1.16", "networking.k8s.io/v1"),
     ),
     defaults=defaults,
     validate=validate,
+    warnings=warnings,
     has_generation=True,
     columns=(NAME, Column(name="Pod-Selector", description="The pods that it is about."), AGE),
     row=row,

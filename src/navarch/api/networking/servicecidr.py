@@ -10,7 +10,7 @@ from navarch.api.meta import keep_metadata
 from navarch.api.podspec import checks
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
-from navarch.machinery.tables import age_of
+from navarch.machinery.tables import NONE, age_of
 from navarch.machinery.types import Obj
 
 
@@ -20,23 +20,27 @@ def validate_cidrs(obj: Obj, errs: FieldErrors) -> None:
         errs.required("spec.cidrs", "at least one CIDR required")
         return
     if len(ranges) > 2:
-        errs.invalid("spec", obj.get("spec"), "may only hold up to 2 values")
+        errs.invalid("spec.cidrs", obj.get("spec"), "may only hold up to 2 values")
         return
     for index, text in enumerate(ranges):
         checks.each(errs, f"spec.cidrs[{index}]", text, names.cidr(text))
     families = [network.version for text in ranges if (network := names.parse_cidr(text)) is not None]
     if len(families) == 2 and families[0] == families[1]:
         errs.invalid(
-            "spec",
-            obj.get("spec"),
+            "spec.cidrs",
+            ranges,
             "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
         )
 
 
 def validate_cidrs_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    after, before = ((tree.get("spec") or {}).get("cidrs") for tree in (new, old))
-    if (after or [])[: len(before or [])] != (before or []):
-        errs.invalid("spec.cidrs[0]", (after or [""])[0], "field is immutable")
+    """A second range may come, of the other family."""
+    after, before = ((tree.get("spec") or {}).get("cidrs") or [] for tree in (new, old))
+    if len(after) != len(before) and (len(after), len(before)) != (2, 1):
+        errs.invalid("spec.cidrs", after, "field is immutable")
+        return
+    for index, (now, then) in enumerate(zip(after, before, strict=False)):
+        checks.immutable(errs, f"spec.cidrs[{index}]", now, then)
 
 
 def cidr_row(obj: Obj, now: float) -> list[Any]:
@@ -48,7 +52,13 @@ def validate_address(obj: Obj, errs: FieldErrors) -> None:
     if parent is None:
         errs.required("spec.parentRef", "")
         return
-    checks.required(errs, "spec.parentRef", parent, "resource", "name")
+    at = "spec.parentRef"
+    if group := parent.get("group"):
+        checks.named(errs, f"{at}.group", group, names.dns1123_subdomain)
+    checks.required(errs, at, parent, "resource", "name")
+    for field in ("resource", "name", "namespace"):
+        if value := parent.get(field):
+            checks.named(errs, f"{at}.{field}", value, names.path_segment)
 
 
 def validate_address_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
@@ -56,21 +66,14 @@ def validate_address_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     checks.immutable(errs, "spec.parentRef", after, before)
 
 
-def address_name(name: str) -> list[str]:
-    address = names.parse_ip(name)
-    return [] if address is not None and str(address) == name else ["must be a valid IP address in canonical form"]
-
-
 def address_row(obj: Obj, now: float) -> list[Any]:
-    """One cell more than there are columns: upstream sends the age as well."""
-    parent = (obj.get("spec") or {}).get("parentRef") or {}
-    group = f".{parent['group']}" if parent.get("group") else ""
-    where = f"{parent['namespace']}/" if parent.get("namespace") else ""
-    return [
-        obj["metadata"]["name"],
-        f"{parent.get('resource', '')}{group}/{where}{parent.get('name', '')}",
-        age_of(obj, now),
-    ]
+    """Upstream gives a third cell, the age, that no column is declared for."""
+    parent, shown = (obj.get("spec") or {}).get("parentRef"), NONE
+    if parent is not None:
+        group = f".{parent['group']}" if parent.get("group") else ""
+        where = f"/{parent['namespace']}" if parent.get("namespace") else ""
+        shown = f"{parent.get('resource', '')}{group}".lower() + f"{where}/{parent.get('name', '')}"
+    return [obj["metadata"]["name"], shown, age_of(obj, now)]
 
 
 KINDS = (
@@ -81,8 +84,8 @@ KINDS = (
         versions=(Version(group="networking.k8s.io", version="v1", definition="io.k8s.api.networking.v1.ServiceCIDR"),),
         subresources=(status_of("ServiceCIDR"),),
         validate=validate_cidrs,
-        prepare_status_update=keep_metadata,
         validate_update=validate_cidrs_update,
+        prepare_status_update=keep_metadata,
         columns=(NAME, Column(name="CIDRs", description="The ranges."), AGE),
         row=cidr_row,
     ),
@@ -94,7 +97,7 @@ KINDS = (
         versions=(Version(group="networking.k8s.io", version="v1", definition="io.k8s.api.networking.v1.IPAddress"),),
         validate=validate_address,
         validate_update=validate_address_update,
-        name_is_valid=address_name,
+        name_is_valid=names.ip,
         columns=(NAME, Column(name="ParentRef", description="Who has the address.")),
         row=address_row,
     ),

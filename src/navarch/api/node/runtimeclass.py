@@ -6,9 +6,11 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
+from navarch.api.nodelabels import DEPRECATED
 from navarch.api.podspec import checks
+from navarch.api.podspec.quantities import validate_resources
 from navarch.api.podspec.scheduling import validate_tolerations
-from navarch.api.resourcenames import resource_amount
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
@@ -16,19 +18,30 @@ from navarch.machinery.types import Obj
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
-    if handler := obj.get("handler"):
-        checks.named(errs, "handler", handler, names.dns1123_label)
-    else:
+    if not (handler := obj.get("handler", "")):
         errs.required("handler")
-    for name, amount in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
-        resource_amount(name, amount, f"overhead.podFixed[{name}]", errs)
+    else:
+        checks.named(errs, "handler", handler, names.dns1123_label)
+    validate_resources({"limits": (obj.get("overhead") or {}).get("podFixed")}, "overhead", (), errs)
     scheduling = obj.get("scheduling") or {}
     checks.label_map(errs, "scheduling.nodeSelector", scheduling.get("nodeSelector"))
-    validate_tolerations(scheduling.get("tolerations") or [], "scheduling.tolerations", errs)
+    tolerations = scheduling.get("tolerations") or []
+    validate_tolerations(tolerations, "scheduling.tolerations", errs)
+    seen: set[tuple[str, ...]] = set()
+    for index, toleration in enumerate(tolerations):
+        key = tuple(toleration.get(field) or "" for field in ("key", "operator", "value", "effect"))
+        if key in seen:
+            errs.duplicate(f"scheduling.tolerations[{index}]", toleration)
+        seen.add(key)
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     checks.immutable(errs, "handler", new.get("handler"), old.get("handler"))
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    selector = (obj.get("scheduling") or {}).get("nodeSelector") or ()
+    return [f"scheduling.nodeSelector: {DEPRECATED[key]}" for key in selector if key in DEPRECATED]
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -41,16 +54,11 @@ KIND = Kind(
     namespaced=False,
     versions=(
         Version(group="node.k8s.io", version="v1", definition="io.k8s.api.node.v1.RuntimeClass"),
-        Version(
-            group="node.k8s.io",
-            version="v1beta1",
-            definition="io.k8s.api.node.v1beta1.RuntimeClass",
-            deprecation="node.k8s.io/v1beta1 RuntimeClass is deprecated in v1.22+, unavailable in v1.25+; "
-            "use node.k8s.io/v1 RuntimeClass",
-        ),
+        retired("node.k8s.io", "v1beta1", "RuntimeClass", "1.22", "1.25", "node.k8s.io/v1"),
     ),
     validate=validate,
     validate_update=validate_update,
+    warnings=warnings,
     allow_create_on_update=True,
     allow_unconditional_update=False,
     columns=(NAME, Column(name="Handler", description="The runtime's name for it."), AGE),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.columns import AGE, NAME
-from navarch.api.kind import Column, Kind, Version
+from navarch.api.kind import Column, Kind
+from navarch.api.nodelabels import DEPRECATED
 from navarch.api.podspec import checks
+from navarch.api.storage.rules import beta, validate_parameters, validate_provisioner, version
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
 IS_DEFAULT = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
-MAX_PARAMETERS, MAX_PARAMETERS_BYTES = 512, 256 * 1024
-MAX_PROVISIONER = 253
+BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
 
 
 def defaults(obj: Obj) -> None:
@@ -25,26 +26,26 @@ def defaults(obj: Obj) -> None:
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
-    provisioner = obj.get("provisioner", "")
-    if not provisioner:
-        errs.required("provisioner", "")
-    else:
-        checks.named(errs, "provisioner", provisioner.lower(), names.qualified_name)
-    parameters: dict[str, str] = obj.get("parameters") or {}
-    if len(parameters) > MAX_PARAMETERS:
-        errs.too_long("parameters", MAX_PARAMETERS)
-    if "" in parameters:
-        errs.invalid("parameters", "", "field can not be empty.")
-    if sum(len(k) + len(v) for k, v in parameters.items()) > MAX_PARAMETERS_BYTES:
-        errs.too_long("parameters", MAX_PARAMETERS_BYTES)
-    checks.one_of(errs, "reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"))
-    checks.one_of(errs, "volumeBindingMode", obj.get("volumeBindingMode"), ("Immediate", "WaitForFirstConsumer"))
+    validate_provisioner(obj.get("provisioner", ""), "provisioner", errs)
+    validate_parameters(obj, errs)
+    if (policy := obj.get("reclaimPolicy")) and policy not in ("Delete", "Retain"):
+        errs.not_supported("reclaimPolicy", policy, ("Delete", "Retain"))
+    mode = obj.get("volumeBindingMode")
+    if mode is None:
+        errs.required("volumeBindingMode")
+    elif mode not in BINDING_MODES:
+        errs.not_supported("volumeBindingMode", mode, BINDING_MODES)
+    terms: list[dict[str, set[str]]] = []
     for index, term in enumerate(obj.get("allowedTopologies") or []):
-        _topology(term, f"allowedTopologies[{index}]", errs)
+        wanted = _topology(term, f"allowedTopologies[{index}]", errs)
+        if wanted in terms:
+            errs.duplicate(f"allowedTopologies[{index}].matchLabelExpressions", "")
+        terms.append(wanted)
 
 
-def _topology(term: Obj, path: str, errs: FieldErrors) -> None:
-    keys: set[str] = set()
+def _topology(term: Obj, path: str, errs: FieldErrors) -> dict[str, set[str]]:
+    """The values wanted of each key."""
+    found: dict[str, set[str]] = {}
     for index, wanted in enumerate(term.get("matchLabelExpressions") or []):
         at = f"{path}.matchLabelExpressions[{index}]"
         key, values = wanted.get("key", ""), wanted.get("values") or []
@@ -54,19 +55,24 @@ def _topology(term: Obj, path: str, errs: FieldErrors) -> None:
         for position, value in enumerate(values):
             if value in values[:position]:
                 errs.duplicate(f"{at}.values[{position}]", value)
-        if key in keys:
+        if key in found:
             errs.duplicate(f"{at}.key", key)
-        keys.add(key)
+        found[key] = set(values)
+    return found
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    if (new.get("parameters") or {}) != (old.get("parameters") or {}):
-        errs.forbidden("parameters", "updates to parameters are forbidden.")
-    if new.get("provisioner") != old.get("provisioner"):
-        errs.forbidden("provisioner", "updates to provisioner are forbidden.")
-    if new.get("reclaimPolicy") != old.get("reclaimPolicy"):
-        errs.forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden.")
-    checks.immutable(errs, "volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode"))
+    for field in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"):
+        checks.immutable(errs, field, new.get(field) or None, old.get(field) or None)
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    return [
+        f"allowedTopologies[{index}].matchLabelExpressions[{position}].key: {DEPRECATED[key]}"
+        for index, term in enumerate(obj.get("allowedTopologies") or ())
+        for position, wanted in enumerate(term.get("matchLabelExpressions") or ())
+        if (key := wanted.get("key", "")) in DEPRECATED
+    ]
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -87,10 +93,11 @@ KIND = Kind(
     plural="storageclasses",
     short_names=("sc",),
     namespaced=False,
-    versions=(Version(group="storage.k8s.io", version="v1", definition="io.k8s.api.storage.v1.StorageClass"),),
+    versions=(version("StorageClass"), beta("StorageClass", "1.19", "1.22")),
     defaults=defaults,
     validate=validate,
     validate_update=validate_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column(name="Provisioner", description="Who makes the volumes."),

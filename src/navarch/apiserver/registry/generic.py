@@ -189,6 +189,8 @@ class Registry:
         call.version.validate_create(obj, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
+        if kind.warnings is not None:
+            call.warnings.extend(kind.warnings(obj, None))
         await self.env.admission.validate(self.admission_request(call, "CREATE", obj, None))
 
     def match_namespace(self, call: Call, metadata: Obj) -> None:
@@ -299,6 +301,8 @@ class Registry:
             call.version.validate_update(obj, old, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
+        if kind.warnings is not None and not call.subresource:
+            call.warnings.extend(kind.warnings(obj, old))
 
     def _count_generation(self, obj: Obj, old: Obj) -> None:
         if self.kind.has_generation and spec_of(obj) != spec_of(old):
