@@ -322,9 +322,9 @@ class Rest:
     async def _ephemeral(self, request: Request, target: RequestInfo, kind: Kind, version: Version) -> Response:
         """A kind that is never stored: its objects are questions, answered as they come."""
         virtual = self._server.virtual(kind.group_resource, "")
-        if virtual is None or kind.namespaced != bool(target.namespace):
+        if virtual is None or kind.namespaced != bool(target.namespace) or target.name:
             raise errors.path_not_found()
-        if target.verb != "create" or target.name:
+        if target.verb != "create":
             raise not_allowed()
         call, validation = self._call(request, target, version, "CreateOptions")
         tree = read_body(request, kind.kind, version.definition).tree

@@ -65,7 +65,8 @@ def _resource_details(resource: GroupResource | GroupKind, name: str) -> Obj:
         details["name"] = name
     if resource.group:
         details["group"] = resource.group
-    details["kind"] = resource[1]
+    if kind := resource[1]:
+        details["kind"] = kind
     return details
 
 

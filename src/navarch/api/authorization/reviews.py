@@ -32,7 +32,7 @@ def validate_local_review(obj: Obj, errs: FieldErrors) -> None:
         if found != obj["metadata"].get("namespace", ""):
             errs.invalid(f"{AT}.namespace", found, "must match metadata.namespace")
     if (path := spec.get("nonResourceAttributes")) is not None:
-        errs.invalid("spec.nonResourceAttributes", path, "disallowed on this kind of request")
+        errs.invalid("spec.nonResourceAttributes", _shown(path), "disallowed on this kind of request")
 
 
 def _spec(obj: Obj, errs: FieldErrors) -> None:
@@ -46,10 +46,16 @@ def _spec(obj: Obj, errs: FieldErrors) -> None:
 def _attributes(spec: Obj, errs: FieldErrors) -> None:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if resource is not None and path is not None:
-        errs.invalid("spec.nonResourceAttributes", path, "cannot be specified in combination with resourceAttributes")
+        errs.invalid(
+            "spec.nonResourceAttributes", _shown(path), "cannot be specified in combination with resourceAttributes"
+        )
     if resource is None and path is None:
         message = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         errs.invalid("spec.resourceAttributes", None, message)
+
+
+def _shown(path: Obj) -> Obj:
+    return {"Path": path.get("path", ""), "Verb": path.get("verb", "")}
 
 
 def _selectors(obj: Obj, errs: FieldErrors) -> None:

@@ -74,4 +74,7 @@ def _subject(subject: Obj, namespaced: bool, at: str, errs: FieldErrors) -> None
 
 def validate_binding_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     if new.get("roleRef") != old.get("roleRef"):
-        errs.invalid("roleRef", new.get("roleRef"), "cannot change roleRef")
+        reference = new.get("roleRef") or {}
+        shown = {word[0].upper() + word[1:]: reference.get(word, "") for word in ("aPIGroup", "kind", "name")}
+        shown["APIGroup"] = reference.get("apiGroup", "")
+        errs.invalid("roleRef", shown, "cannot change roleRef")

@@ -14,8 +14,8 @@ from navarch.apiserver.auth.rbac import Rule
 MOST = 50_000
 """Single permissions that one check looks at: rules multiply."""
 EVERYTHING = (
-    Rule(frozenset("*"), frozenset("*"), frozenset("*"), frozenset(), ()),
-    Rule(frozenset("*"), frozenset(), frozenset(), frozenset(), ("*",)),
+    Rule(("*",), ("*",), ("*",), (), ()),
+    Rule(("*",), (), (), (), ("*",)),
 )
 
 
@@ -48,15 +48,14 @@ def _size(rule: Rule) -> int:
 
 
 def _permissions(rule: Rule) -> Iterator[Permission]:
-    verbs = sorted(rule.verbs)
-    names: Sequence[str | None] = sorted(rule.names) or (None,)
-    for group in sorted(rule.groups):
-        for resource in sorted(rule.resources):
-            for verb in verbs:
+    names: Sequence[str | None] = rule.names or (None,)
+    for group in rule.groups:
+        for resource in rule.resources:
+            for verb in rule.verbs:
                 for name in names:
                     yield Permission(verb, group, resource, name)
     for url in rule.urls:
-        for verb in verbs:
+        for verb in rule.verbs:
             yield Permission(verb, url=url)
 
 

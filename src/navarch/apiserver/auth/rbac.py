@@ -25,19 +25,19 @@ RoleKey = tuple[str, str, str]
 class Rule(NamedTuple):
     """A PolicyRule, ready to be asked."""
 
-    verbs: frozenset[str]
-    groups: frozenset[str]
-    resources: frozenset[str]
-    names: frozenset[str]
+    verbs: tuple[str, ...]
+    groups: tuple[str, ...]
+    resources: tuple[str, ...]
+    names: tuple[str, ...]
     urls: tuple[str, ...]
 
     @staticmethod
     def of(rule: Obj) -> Rule:
         return Rule(
-            frozenset(rule.get("verbs") or ()),
-            frozenset(rule.get("apiGroups") or ()),
-            frozenset(rule.get("resources") or ()),
-            frozenset(rule.get("resourceNames") or ()),
+            tuple(rule.get("verbs") or ()),
+            tuple(rule.get("apiGroups") or ()),
+            tuple(rule.get("resources") or ()),
+            tuple(rule.get("resourceNames") or ()),
             tuple(rule.get("nonResourceURLs") or ()),
         )
 
@@ -64,8 +64,10 @@ def _url_matches(pattern: str, path: str) -> bool:
 
 
 class Grant(NamedTuple):
-    """A binding of one subject: where it holds ("": everywhere), the role it refers to, and what it is called."""
+    """A binding of one subject: its place among all bindings, where it holds ("": everywhere), the role it refers to, and
+    what it is called."""
 
+    order: int
     namespace: str
     role: RoleKey
     binding: str
@@ -161,21 +163,23 @@ class RbacAuthorizer:
         return Decision(False, reason=f"RBAC: {_aggregate(missing)}" if missing else "")
 
     def _granted(self, user: User, namespace: str) -> Iterable[Grant]:
+        """Each binding once: those of the whole cluster first."""
         if not self._bound:
             self._bind()
+        found: dict[int, Grant] = {}
         for subject in subjects_of(user):
             for grant in self._grants.get(subject, ()):
                 if not grant.namespace or grant.namespace == namespace:
-                    yield grant
+                    found.setdefault(grant.order, grant)
+        return [found[order] for order in sorted(found)]
 
     def _bind(self) -> None:
         """Indexes the bindings by subject."""
         grants: dict[str, list[Grant]] = {}
-        for cache in self._bindings:
-            for entry in cache.range():
-                for subject in entry.obj.get("subjects") or ():
-                    if key := _subject_key(subject, entry.namespace):
-                        grants.setdefault(key, []).append(_grant(entry, subject))
+        for order, entry in enumerate(entry for cache in self._bindings for entry in cache.range()):
+            for subject in entry.obj.get("subjects") or ():
+                if key := _subject_key(subject, entry.namespace):
+                    grants.setdefault(key, []).append(_grant(order, entry, subject))
         self._grants = grants
         self._bound = True
 
@@ -184,7 +188,7 @@ def _role_key(entry: Entry) -> RoleKey:
     return ("roles" if entry.namespace else "clusterroles", entry.namespace, entry.name)
 
 
-def _grant(entry: Entry, subject: Obj) -> Grant:
+def _grant(order: int, entry: Entry, subject: Obj) -> Grant:
     reference = entry.obj["roleRef"]
     cluster = reference["kind"] == "ClusterRole"
     role = ("clusterroles", "", reference["name"]) if cluster else ("roles", entry.namespace, reference["name"])
@@ -193,7 +197,7 @@ def _grant(entry: Entry, subject: Obj) -> Grant:
     if subject["kind"] == "ServiceAccount":
         name = f"{name}/{subject.get('namespace') or entry.namespace}"
     whom = f'{subject["kind"]} "{name}"'
-    return Grant(entry.namespace, role, f'{kind} of {reference["kind"]} "{reference["name"]}" to {whom}')
+    return Grant(order, entry.namespace, role, f'{kind} of {reference["kind"]} "{reference["name"]}" to {whom}')
 
 
 def _subject_key(subject: Obj, namespace: str) -> str:

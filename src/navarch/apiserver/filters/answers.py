@@ -19,6 +19,7 @@ MAX_AUDIT_ID = 64
 MAX_WARNING = 256
 MAX_WARNINGS = 4096
 """Characters of one warning, and of all warnings of one answer (upstream's bounds)."""
+STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 WIRE_REASONS = {408: "Timeout", 413: "RequestEntityTooLarge", 500: "InternalError"}
 
 
@@ -88,11 +89,19 @@ def failure(request: Request, err: Exception) -> Response:
     if not isinstance(err, StatusError):
         log.error("%s %s failed", request.method, request.path, exc_info=err)
         err = errors.internal("this request made the API server fail; its log has the details")
-    return error_response(err, negotiate.is_pretty(request))
+    return error_response(err, negotiate.is_pretty(request), _media(request))
 
 
-def error_response(err: StatusError, pretty: bool = False) -> Response:
-    return Response(err.code, negotiate.dump(err.to_status(), pretty), headers=err.headers)
+def error_response(err: StatusError, pretty: bool = False, media: str = negotiate.JSON) -> Response:
+    return Response(err.code, negotiate.encode(err.to_status(), media, STATUS, pretty), media, headers=err.headers)
+
+
+def _media(request: Request) -> str:
+    """Failures are told in the client's own media type, where it has one of ours."""
+    try:
+        return negotiate.accepted(request.headers.get("accept", "")).media
+    except StatusError:
+        return negotiate.JSON
 
 
 def wire_error(status: int, message: str) -> Response:

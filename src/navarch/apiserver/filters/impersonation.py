@@ -7,6 +7,7 @@ user may do this very request in the mode (`impersonate-on:MODE:VERB`), and whet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -62,8 +63,19 @@ def wanted_user(headers: Mapping[str, str]) -> User | None:
     if name:
         return User(name, uid, groups, extra)
     if groups or uid or extra:
-        raise errors.bad_request("requested groups, a uid or extra fields without impersonating a user name")
+        raise errors.bad_request(f"requested {_shown(uid, groups, extra)} without impersonating a user name")
     return None
+
+
+def _shown(uid: str, groups: tuple[str, ...], extra: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    """A user without a name as Go shows it."""
+
+    def words(values: tuple[str, ...]) -> str:
+        return "[]string{" + ", ".join(map(json.dumps, values)) + "}" if values else "[]string(nil)"
+
+    pairs = ", ".join(f"{json.dumps(key)}:{words(values)}" for key, values in extra)
+    shown = f"map[string][]string{{{pairs}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{json.dumps(uid)}, Groups:{words(groups)}, Extra:{shown}}}'
 
 
 def impersonated(asked: Attributes, wanted: User, decide: Decide) -> Impersonated:

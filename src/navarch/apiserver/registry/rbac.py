@@ -78,7 +78,7 @@ class PolicyRegistry(Registry):
             return
         rules = self._server.rbac.role(resource, "" if kind == "ClusterRole" else call.namespace, name)
         if rules is None:
-            raise errors.not_found(self.resource._replace(resource=kind.lower()), name)
+            raise errors.not_found(self.resource, name)
         self._confirm(call, obj, rules)
 
     def _may(self, call: Call, verb: str, resource: str, name: str) -> bool:

@@ -61,8 +61,8 @@ class AccessReview(Virtual):
             )
         errs = FieldErrors()
         self._validate(body, errs)
-        if errs:
-            raise errors.invalid(GroupKind(access.GROUP, self._kind), "", errs)
+        if errs:  # upstream names no kind here
+            raise errors.invalid(GroupKind(access.GROUP, ""), "", errs)
         spec = body["spec"]
         user = call.user if self._kind.startswith("Self") else _user_of(spec)
         asked, problems = attributes_of(user, spec)

@@ -55,7 +55,7 @@ async def test_a_role_with_what_its_maker_lacks_is_refused_and_says_what_lacks()
             "attempting to grant RBAC permissions not currently held:\n"
             '{APIGroups:[""], Resources:["configmaps"], ResourceNames:["a"], Verbs:["get"]}\n'
             '{APIGroups:[""], Resources:["pods"], Verbs:["delete"]}\n'
-            '{APIGroups:[""], Resources:["secrets"], Verbs:["delete" "get"]}'
+            '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "delete"]}'
         )
 
 
@@ -118,7 +118,7 @@ async def test_a_binding_needs_the_roles_permissions_where_it_binds():
         await server.system.create(ROLE_BINDINGS, binding("pam", "Role", "reader", "pam"), "default")
         await pam.create(ROLE_BINDINGS, binding("r", "Role", "reader"), "default")
         missing = await refused(pam.create(ROLE_BINDINGS, binding("s", "Role", "nothing"), "default"))
-        assert (missing.code, missing.message) == (404, 'role.rbac.authorization.k8s.io "nothing" not found')
+        assert (missing.code, missing.message) == (404, 'rolebindings.rbac.authorization.k8s.io "nothing" not found')
 
 
 async def test_aggregation_needs_everything():
