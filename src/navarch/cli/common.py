@@ -71,3 +71,29 @@ def component_options(name: str) -> Callable[[F], F]:
         return function
 
     return wrap
+
+
+def agent_options(function: F) -> F:
+    """--kubeconfig, --node-name and --node-ip of what runs on a node. The machine's own name and address are the defaults."""
+    from navarch.cluster import machine
+
+    for option in (
+        click.option(
+            "--node-ip", default=machine.node_ip, help="Where this node is reached. [default: its own address]"
+        ),
+        click.option(
+            "--node-name",
+            "--hostname-override",
+            default=machine.node_name,
+            help="What the Node is called. [default: the host's name]",
+        ),
+        click.option(
+            "--kubeconfig",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            envvar="KUBECONFIG",
+            required=True,
+            help="Where the API server is, and who this is.",
+        ),
+    ):
+        function = option(function)
+    return function

@@ -6,25 +6,17 @@ import asyncio
 import ipaddress
 import logging
 from contextlib import suppress
-from pathlib import Path
 
 from navarch.client.http import HttpClient
 from navarch.client.interface import Client, Resource
 from navarch.client.resources import ENDPOINT_SLICES, SERVICES
 from navarch.cluster import machine, pki, preload, runtime
+from navarch.cluster.agents import KubeletAgent, run_agent
 from navarch.cluster.config import ClusterConfig
-from navarch.controlloop.recorder import Recorder
 from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
 from navarch.http.tls import TlsConfig
-from navarch.kubelet.access import Access
-from navarch.kubelet.context import KubeletConfig, container_ref
-from navarch.kubelet.cri import Cri, connect, wait_until_ready
-from navarch.kubelet.hooks import run_hook
-from navarch.kubelet.kubelet import Kubelet
-from navarch.kubelet.probes import ProbeManager
-from navarch.kubelet.server import KubeletServer
-from navarch.kubelet.stats import Stats
-from navarch.kubelet.volumes import VolumeManager
+from navarch.kubelet.context import KubeletConfig
+from navarch.kubelet.cri import wait_until_ready
 from navarch.machinery.clock import RealWorld, World
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -98,17 +90,6 @@ def serving(config: ClusterConfig) -> TlsConfig:
     return TlsConfig(certificate=pair.cert, key=pair.key)
 
 
-def kubelet_server(config: ClusterConfig, kubelet: Kubelet, cri: Cri, api: Client, world: World) -> KubeletServer:
-    """The server of the kubelet, not yet listening."""
-    access = Access(kubelet.name, pki.paths(config).ca_cert.read_bytes(), api, world)
-
-    def log_path(pod: Obj, container: str, run: int) -> Path:
-        return kubelet.config.pod_logs(pod) / container / f"{run}.log"
-
-    stats = Stats(kubelet.config.cgroup)
-    return KubeletServer(kubelet, cri, access, stats, world, log_path, str(kubelet.config.root.parent))
-
-
 class Node:
     """All of a node. `start()` returns when everything has been started; readiness follows in the API."""
 
@@ -119,50 +100,26 @@ class Node:
         self._client = client(config, identities.node, "kubelet")
         self._proxy_client = client(config, identities.proxy, "kube-proxy")
         self._admin = client(config, identities.admin, "navarch")
-        self.cri: Cri = connect(config.containerd_socket)
-        name = machine.node_name()
-        self._recorder = Recorder(self._client, world, "kubelet", name)
-        self.kubelet = Kubelet(
-            kubelet_config(config, self._node_ip), self.cri, self._client, world, self._recorder.emit
-        )
-
-        self._connect()
-        self.server = kubelet_server(config, self.kubelet, self.cri, self._client, world)
+        settings = kubelet_config(config, self._node_ip)
+        authority = identities.ca_cert.read_bytes()
+        self.agent = KubeletAgent(settings, config.containerd_socket, self._client, world, serving(config), authority)
         self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
         self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def _connect(self) -> None:
-        """The kubelet's volumes and probes, and it, know each other."""
-        kubelet = self.kubelet
-        emit = self._recorder.emit
-
-        def tell(pod: Obj, container: Obj, kind: str, reason: str, message: str) -> None:
-            emit(container_ref(pod, container), kind, reason, message)
-
-        root = kubelet.config.root
-        volumes = VolumeManager(root, kubelet.sources.look, self._client, self._world, kubelet.allocatable)
-        probes = ProbeManager(self.cri, self._world, kubelet.wake, tell)
-        kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
 
     async def start(self) -> None:
         await asyncio.gather(self._start_runtime(), self._wait_for_api())
-        await self.server.start("0.0.0.0", self._config.kubelet_port, serving(self._config))
-        await asyncio.gather(self.kubelet.start(), self.proxy.start(), self.dns.start(), self._publish_dns())
+        await asyncio.gather(self.agent.start(), self.proxy.start(), self.dns.start(), self._publish_dns())
 
     async def stop(self) -> None:
         """Pods, rules and addresses stay as they are."""
-        await self.server.stop()
-        await self.kubelet.stop()
+        await self.agent.stop()
         await self.dns.stop()
         await self.proxy.stop()
-        await self._recorder.stop()
         for each in (self._client, self._proxy_client, self._admin):
             await each.close()
-        await self.cri.close()
 
     async def _start_runtime(self) -> None:
-        await wait_until_ready(self.cri, RUNTIME_SECONDS)
+        await wait_until_ready(self.agent.cri, RUNTIME_SECONDS)
         await asyncio.to_thread(preload.load_pause, self._config)
 
     async def _wait_for_api(self) -> None:
@@ -232,13 +189,7 @@ def dns_slice(config: ClusterConfig, node_ip: str) -> Obj:
 
 async def run(config: ClusterConfig, told: asyncio.Event) -> None:
     """Runs a node until told to stop."""
-    loop = asyncio.get_running_loop()
-    node = Node(config, RealWorld())
-    starting, stopping = loop.create_task(node.start()), loop.create_task(told.wait())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if starting.done():
-        starting.result()
-        log.info("the node is started")
-        await stopping
-    starting.cancel()
-    await node.stop()
+
+    async def nothing_more() -> None: ...
+
+    await run_agent(told, lambda: (Node(config, RealWorld()), nothing_more))

@@ -27,6 +27,7 @@ from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_N
 from navarch.kubelet.sources import Sources
 from navarch.kubelet.static_pods import MIRROR, Mirrors, StaticPods, is_mirror
 from navarch.kubelet.status_writer import StatusWriter
+from navarch.kubelet.upkeep import IMAGE_SECONDS, LOG_SECONDS, Upkeep
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj, key_of
 
@@ -116,6 +117,7 @@ class Kubelet:
         self._end_orphans()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self.cache.run()), loop.create_task(self._housekeeping())]
+        self._tasks.append(loop.create_task(self._upkeep()))
 
     async def stop(self) -> None:
         if self._static:
@@ -308,6 +310,19 @@ class Kubelet:
         }
         worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, gone=True)
         worker.start()
+
+    async def _upkeep(self) -> None:
+        """Logs are kept short; images that nobody uses make room."""
+        upkeep, images_at = Upkeep(self.context), 0.0
+        while True:
+            await self._world.sleep(LOG_SECONDS)
+            try:
+                await upkeep.logs(self._workers.values())
+                if self._world.now() - images_at >= IMAGE_SECONDS:
+                    images_at = self._world.now()
+                    await upkeep.images(self.pods())
+            except Exception:
+                log.exception("upkeep")
 
     async def _housekeeping(self) -> None:
         """Folders, volumes and cgroups of pods that are no more."""
