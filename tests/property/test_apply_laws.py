@@ -4,68 +4,170 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navarch.api.schemas import schema
-from navarch.machinery.apply import managers, updater
-from navarch.machinery.apply.fieldsets import difference, intersection, paths, union
-from navarch.machinery.apply.managers import APPLY, Managed
+from navarch.machinery.apply import fieldset, managers, typed, updater
+from navarch.machinery.apply.fieldset import FieldSet, canonical, difference, intersection, paths, union
+from navarch.machinery.apply.managers import APPLY, UPDATE, Managed
+from navarch.machinery.schema import Schema
 
-leaf: st.SearchStrategy[dict[str, Any]] = st.just({})
-trees = st.recursive(
-    leaf,
-    lambda inner: st.dictionaries(st.sampled_from([".", "f:a", "f:b", 'k:{"n":1}', "v:2"]), inner, max_size=3),
-    max_leaves=8,
-).map(lambda tree: _members(tree, True))
+ELEMENTS = ["f:a", "f:b", 'k:{"n":1}', 'k:{"n":10}', 'k:{"n":2}', "v:2", 'v:"x"']
+paths_of_sets = st.sets(st.lists(st.sampled_from(ELEMENTS), min_size=1, max_size=4).map(tuple), max_size=8)
 
 
-def _members(tree: dict[str, Any], root: bool = False) -> dict[str, Any]:
-    """`.` stands for membership only; the root is no member."""
-    made = {k: _members(v) for k, v in tree.items() if k != "."}
-    return {".": {}, **made} if "." in tree and made and not root else made
+@given(paths_of_sets, paths_of_sets)
+def test_sets_are_sets(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> None:
+    one, two = fieldset.of_paths(*a), fieldset.of_paths(*b)
+    assert set(paths(union(one, two))) == a | b
+    assert set(paths(difference(one, two))) == a - b
+    assert set(paths(intersection(one, two))) == a & b
+    below = {path for path in a if any(path[: len(root)] == root for root in b)}
+    assert set(paths(difference(one, two, recursive=True))) == a - below
+    assert all(fieldset.has(one, path) == (path in a) for path in a | b)
 
 
-def members(fields: dict[str, Any]) -> set[tuple[str, ...]]:
-    return set(paths(fields))
+@given(paths_of_sets, paths_of_sets)
+def test_equal_sets_have_equal_texts(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> None:
+    """Whatever way a set came about, and whatever a client made of its order."""
+    one, two = fieldset.of_paths(*sorted(a | b)), union(fieldset.of_paths(*a), fieldset.of_paths(*b))
+    assert orjson.dumps(one) == orjson.dumps(two)
+    mixed = orjson.loads(orjson.dumps(two, option=orjson.OPT_SORT_KEYS).replace(b'\\"n\\":', b' \\"n\\" : '))
+    assert orjson.dumps(canonical(mixed)) == orjson.dumps(one)
 
 
-@given(trees, trees)
-def test_sets_are_sets(a: dict[str, Any], b: dict[str, Any]) -> None:
-    assert members(union(a, b)) == members(a) | members(b)
-    assert members(difference(a, b)) == members(a) - members(b)
-    assert members(intersection(a, b)) == members(a) & members(b)
+POD = "io.k8s.api.core.v1.PodSpec"
+names = st.sampled_from(["a", "b", "c"])
+texts = st.sampled_from(["1", "2", "3"])
+env = st.dictionaries(names, texts, max_size=3).map(lambda found: [{"name": k, "value": v} for k, v in found.items()])
+ports = st.sets(st.sampled_from([(80, "TCP"), (80, "UDP"), (443, "TCP")])).map(
+    lambda found: [{"containerPort": port, "protocol": protocol} for port, protocol in sorted(found)]
+)
+fields_of_container = {"image": texts, "args": st.lists(texts, max_size=2), "env": env, "ports": ports}
+containers = st.dictionaries(names, st.fixed_dictionaries({}, optional=fields_of_container), max_size=3).map(
+    lambda found: [{"name": name, **rest} for name, rest in found.items()]
+)
+optional: dict[str, st.SearchStrategy[Any]] = {
+    "nodeSelector": st.dictionaries(names, texts, max_size=2),
+    "hostname": texts,
+    "containers": containers,
+    "securityContext": st.fixed_dictionaries({}, optional={"runAsUser": st.integers(0, 2)}),
+    "tolerations": st.lists(st.fixed_dictionaries({"key": names}), max_size=2),
+}
+specs = st.fixed_dictionaries({}, optional=optional)
 
 
-MAP = "io.k8s.api.core.v1.ConfigMap"
-configs = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("123"), max_size=4)
-steps = st.lists(st.tuples(st.sampled_from(["one", "two", "three"]), configs), max_size=8)
+class One:
+    """A kind of one version, whose objects have a pod's spec."""
+
+    shape = Schema("object", fields=dict(schema("io.k8s.api.core.v1.Pod").fields))
+
+    def schema(self, version: str) -> Schema | None:
+        return self.shape if version == "v1" else None
+
+    def convert(self, tree: Any, version: str) -> Any:
+        return tree
 
 
-def at(obj: Any, version: str) -> Any:
-    return schema(MAP), obj
+ONE = One()
+NOTHING: Any = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
 
 
-def apply(live: Any, managed: Managed, name: str, data: Any) -> tuple[Any, Managed]:
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data}
-    me = managers.identity(name, APPLY, "v1")
-    made, managed = updater.applied(live, config, managed, me, "v1", at, {}, "2026-01-01T00:00:00Z", True)
-    return made or live, managed
+def config(spec: Any) -> Any:
+    return {**NOTHING, "spec": spec}
 
 
-@settings(max_examples=150)
-@given(steps)
-def test_an_object_holds_what_its_appliers_last_said(history: list[tuple[str, dict[str, str]]]) -> None:
-    live: Any = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}}
-    managed: Managed = {}
-    said: dict[str, dict[str, str]] = {}
-    for name, data in history:
-        live, managed = apply(live, managed, name, data)
-        for other in said.values():
-            for key in [k for k, v in other.items() if data.get(k, v) != v]:
-                del other[key]  # forced: ownership moved
-        said[name] = dict(data)
-        wanted = {k: v for claims in said.values() for k, v in claims.items()}
-        assert (live.get("data") or {}) == wanted
-        again, owners = apply(live, managed, name, data)
-        assert again == live and owners == managed
+def apply(live: Any, managed: Managed, name: str, spec: Any, force: bool = True) -> tuple[Any, Managed]:
+    by = managers.manager(name, APPLY, "v1", "")
+    made = updater.apply(ONE, live, config(spec), managed, by, {}, force, "2026-01-01T00:00:00Z")
+    return made.tree, made.managed
+
+
+def fields(spec: Any) -> FieldSet:
+    return typed.field_set(ONE.shape, {"spec": spec})
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs)
+def test_what_is_applied_is_so_and_owned(before: Any, spec: Any) -> None:
+    live, managed = apply(NOTHING, {}, "other", before)
+    live, managed = apply(live, managed, "me", spec)
+    mine = managed.get(managers.manager("me", APPLY, "v1", ""))
+    assert (mine.fields if mine else {}) == fields(spec)
+    merged = typed.merge(ONE.shape, live, config(spec))
+    assert typed.compare(ONE.shape, live, merged) == typed.NO_CHANGE
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs)
+def test_applying_again_changes_nothing(before: Any, spec: Any) -> None:
+    live, managed = apply(*apply(NOTHING, {}, "other", before), "me", spec)
+    again, owners = apply(live, managed, "me", spec, force=False)
+    assert (again, owners) == (live, managed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs)
+def test_what_its_only_owner_leaves_out_is_gone(before: Any, spec: Any) -> None:
+    live, managed = apply(*apply(NOTHING, {}, "me", before), "me", spec)
+    fresh, _ = apply(NOTHING, {}, "me", spec)
+    assert _bare(live["spec"]) == _bare(fresh["spec"])
+    assert set(managed) <= {managers.manager("me", APPLY, "v1", "")}
+
+
+def _bare(tree: Any) -> Any:
+    """Without empty containers, which Go would not encode, and with lists by keys in one order."""
+    if isinstance(tree, dict):
+        kept = {k: _bare(v) for k, v in tree.items()}
+        return {k: v for k, v in kept.items() if v not in ({}, [])}
+    if isinstance(tree, list):
+        return sorted(map(_bare, tree), key=repr)
+    return tree
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs)
+def test_appliers_of_disjoint_fields_never_conflict(one: Any, two: Any) -> None:
+    live, managed = apply(NOTHING, {}, "one", one)
+    overlap = intersection(fields(one), fields(two))
+    if not overlap:
+        live, managed = apply(live, managed, "two", two, force=False)
+        assert typed.compare(ONE.shape, live, typed.merge(ONE.shape, live, config(one))) == typed.NO_CHANGE
+        return
+    try:
+        apply(live, managed, "two", two, force=False)
+    except updater.Conflicts as conflicts:
+        assert all(fieldset.has(overlap, item.path) for item in conflicts.items)
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs, specs)
+def test_an_update_owns_what_it_changed_and_nobody_else_does(before: Any, spec: Any, later: Any) -> None:
+    live, managed = apply(NOTHING, {}, "me", before)
+    new = typed.merge(ONE.shape, live, config(spec))
+    by = managers.manager("kubectl", UPDATE, "v1", "")
+    after = updater.update(managed, by, "v1", updater.changes(ONE, live, new, {}), "2026-01-01T00:00:00Z")
+    written = typed.compare(ONE.shape, live, new).written
+    assert (after[by].fields if by in after else {}) == written
+    for key, owned in after.items():
+        assert key == by or not intersection(owned.fields, written)
+    # everything that was ever set has an owner, and applies go on from there
+    apply(new, after, "me", later)
+
+
+@settings(max_examples=80, deadline=None)
+@given(specs, specs, specs)
+def test_removal_is_the_same_by_the_short_way_and_by_the_long(one: Any, two: Any, last: Any) -> None:
+    live, managed = apply(NOTHING, {}, "one", one)
+    live, managed = apply(live, managed, "me", last)
+    merged = typed.merge(ONE.shape, live, config(two))
+    by = managers.manager("me", APPLY, "v1", "")
+    if by not in managed:
+        return
+    was = managed[by]
+    owned = {**managed, by: was._replace(fields=fields(two))}
+    short = updater.pruned(ONE.shape, merged, [each.fields for each in owned.values()], was.fields)
+    long = updater.pruned_between_versions(ONE, merged, owned, was)
+    assert _bare(short) == _bare(long)

@@ -21,6 +21,7 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _ALIASES = {"meta": _META, "core": "io.k8s.api.core.v1"}
 _SCALARS = {name: Schema("scalar", scalar=name) for name in get_args(ScalarType)}
 _ANY = Schema("any")
+_RAW = Schema("any", map_type="atomic")
 _MARKS: dict[str, Presence] = {"?": "pointer", "!": "always"}
 _EXTENSIONS_MOVED_TO = ("apps", "networking", "policy")
 _lock = threading.RLock()
@@ -150,7 +151,7 @@ def _typed(type_: str, package: str, rules: dict[str, Any], pending: dict[str, S
     if type_.startswith("map<"):
         return Schema("map", items=_typed(type_[4:-1], package, {}, pending), map_type=rules.get("map", "granular"))
     if type_ == "raw":
-        return _ANY
+        return _RAW
     if scalar := _SCALARS.get(cast(ScalarType, type_)):
         return scalar
     node = _definition(resolve(type_, package), pending)

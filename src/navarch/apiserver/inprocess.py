@@ -186,6 +186,8 @@ class InProcessClient:
         call = self._call(registry, namespace, name, subresource, field_manager)
         change = Patch(type, patch, force)
         if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            if type == "apply":
+                return await virtual.apply(call, patch, force)
             return await virtual.update(call, change.applied_to_virtual)
         entry, _ = await self._server.operations.patch(registry, call, change, "Ignore")
         return entry.obj

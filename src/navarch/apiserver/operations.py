@@ -42,7 +42,7 @@ class Operations:
         self.ownership = ownership
 
     async def create(self, registry: Registry, call: Call, tree: Any, validation: str) -> Entry:
-        obj = codec.decode_object(registry.kind, call.version, tree, validation, call.warnings)
+        obj = _decoded(registry, call, tree, validation)
         metadata = obj["metadata"]
         for name in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(name, None)
@@ -58,7 +58,7 @@ class Operations:
         """PUT. Returns the entry, and whether it is new."""
 
         async def make(existing: Entry | None) -> Obj:
-            obj = codec.decode_object(registry.kind, call.version, tree(), validation, call.warnings)
+            obj = _decoded(registry, call, tree(), validation)
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)
 
@@ -74,7 +74,7 @@ class Operations:
                 raise errors.not_found(registry.resource, call.name)
             tree = trees.copy(codec.from_hub(registry.kind, call.version, existing.obj))
             patched = patch.applied_to(tree, call.version)
-            obj = codec.decode_object(registry.kind, call.version, patched, validation, call.warnings)
+            obj = _decoded(registry, call, patched, validation)
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)
 
@@ -83,10 +83,13 @@ class Operations:
     async def _apply(self, registry: Registry, call: Call, patch: Patch, validation: str) -> tuple[Entry, bool]:
         async def make(existing: Entry | None) -> Obj:
             live = existing.obj if existing is not None else None
-            applied = trees.copy(patch.tree)
-            codec.check_type(registry.kind, call.version, applied)
-            check_name(applied.setdefault("metadata", {}), call.name)
-            obj = self.ownership.apply(registry.kind, call, live, applied, patch.force)
+            obj = self.ownership.apply(registry.kind, call, live, patch.tree, patch.force)
+            if not obj["metadata"].get("name"):
+                raise errors.bad_request(
+                    f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+                )
+            check_name(obj["metadata"], call.name)
+            dedupe_owners(obj["metadata"], call.warnings)
             return await self._admitted(registry, call, live, obj)
 
         return await registry.update(call, make, create=True)
@@ -127,6 +130,14 @@ class Operations:
                 if err.reason != "NotFound":
                     raise
         return page
+
+
+def _decoded(registry: Registry, call: Call, tree: Any, validation: str) -> Obj:
+    """The tree's object. An empty list of managers resets them, as one empty entry does, but decoding drops empty lists."""
+    metadata: Any = tree.get("metadata") if isinstance(tree, dict) else None
+    if isinstance(metadata, dict) and metadata.get("managedFields") == []:
+        metadata["managedFields"] = [{}]
+    return codec.decode_object(registry.kind, call.version, tree, validation, call.warnings)
 
 
 def check_name(metadata: Obj, name: str) -> None:

@@ -100,7 +100,7 @@ def write_options(request: Request, kind: str) -> tuple[bool, str, str]:
     dry_run = request.query.get("dryRun", [])
     _check_dry_run(dry_run, errs)
     manager = request.param("fieldManager")
-    if len(manager) > MAX_MANAGER:
+    if len(manager.encode()) > MAX_MANAGER:
         errs.too_long("fieldManager", MAX_MANAGER)
     elif not manager.isprintable():
         errs.invalid("fieldManager", manager, "should only contain printable characters")
@@ -110,6 +110,16 @@ def write_options(request: Request, kind: str) -> tuple[bool, str, str]:
     if errs:
         raise errors.invalid(GroupKind(META, kind), "", errs)
     return bool(dry_run), manager, validation or "Warn"
+
+
+def manager_of_agent(agent: str) -> str:
+    """The field manager that a user agent stands for: what is before its first slash, of it what can be printed."""
+    name = agent.partition("/")[0]
+    if not name.isprintable():
+        name = "".join(character for character in name if character.isprintable())
+    if len(name) > MAX_MANAGER or not name.isascii():
+        name = name.encode()[:MAX_MANAGER].decode(errors="ignore")
+    return name or "unknown"
 
 
 def _check_dry_run(values: list[str], errs: FieldErrors) -> None:

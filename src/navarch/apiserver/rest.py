@@ -200,14 +200,13 @@ class Rest:
     ) -> tuple[Call, str]:
         """The call, and the fieldValidation directive."""
         dry_run, manager, validation = options.write_options(request, kind)
-        agent = request.headers.get("user-agent", "")
         call = Call(
             user=request.user,
             version=version,
             namespace=target.namespace,
             name=target.name,
             subresource=subresource,
-            manager=manager or agent.partition("/")[0][: options.MAX_MANAGER] or "unknown",
+            manager=manager or options.manager_of_agent(request.headers.get("user-agent", "")),
             dry_run=dry_run,
             options={"kind": kind, "apiVersion": "meta.k8s.io/v1"},
             warnings=request.warnings,
@@ -314,8 +313,12 @@ class Rest:
                 wanted = self._body(request, virtual.definition, validation)
                 return _tree_answer(request, await virtual.update(call, lambda _: wanted), 200, virtual.definition)
             case "patch":
-                change = read_patch(request).applied_to_virtual
-                return _tree_answer(request, await virtual.update(call, change), 200, virtual.definition)
+                patch = read_patch(request)
+                if patch.type == "apply":
+                    answer = await virtual.apply(call, patch.tree, patch.force)
+                else:
+                    answer = await virtual.update(call, patch.applied_to_virtual)
+                return _tree_answer(request, answer, 200, virtual.definition)
             case _:
                 raise not_allowed()
 

@@ -96,7 +96,8 @@ class ApiServer:
         self.kinds: tuple[Kind, ...] = kinds()
         self.caches = CacheSet(store, self.kinds)
         self.admission = Chain(standard_plugins(self.caches, world))
-        self.operations = Operations(self.caches, self.admission, Ownership(world))
+        self.ownership = Ownership(world)
+        self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {
             cache.kind.group_resource: registry_for(cache.kind, cache, self) for cache in self.caches
         }

@@ -37,6 +37,9 @@ def defaults(obj: Obj) -> None:
     if spec.get("revisionHistoryLimit") is None:
         spec["revisionHistoryLimit"] = 10
     default_template(spec.setdefault("template", {}))
+    annotations = obj["metadata"].get("annotations") or {}
+    if GENERATION not in annotations:
+        obj["metadata"]["annotations"] = {**annotations, GENERATION: "0"}
 
 
 def retired_defaults(obj: Obj) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from navarch.api.kind import Kind
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Change, Virtual
@@ -13,27 +15,59 @@ from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import GroupKind, Obj
 
 
+class ScaleOwnership(Protocol):
+    """Keeps the workload's managedFields when its Scale is written."""
+
+    def update_scale(self, kind: Kind, call: Call, entries: list[Obj], old: Obj, new: Obj) -> list[Obj]: ...
+
+    def apply_scale(
+        self, kind: Kind, call: Call, entries: list[Obj], old: Obj, applied: Obj, force: bool
+    ) -> tuple[Obj, list[Obj]]: ...
+
+
 class Scale(Virtual):
     """The Scale of every object of one registry."""
 
     definition = "io.k8s.api.autoscaling.v1.Scale"
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, ownership: ScaleOwnership) -> None:
         self._registry = registry
+        self._ownership = ownership
 
     async def get(self, call: Call) -> Obj:
         return scale_of(self._registry.get(call.namespace, call.name).obj)
 
     async def update(self, call: Call, change: Change) -> Obj:
+        def make(call: Call, entries: list[Obj], old: Obj) -> tuple[Obj, list[Obj]]:
+            wanted = change(trees.copy(old))
+            metadata = wanted.setdefault("metadata", {})
+            if not metadata.get("uid") and "uid" in old["metadata"]:
+                metadata["uid"] = old["metadata"]["uid"]
+            return wanted, self._ownership.update_scale(self._registry.kind, call, entries, old, wanted)
+
+        return await self._write(call, make)
+
+    async def apply(self, call: Call, applied: Obj, force: bool) -> Obj:
+        def make(call: Call, entries: list[Obj], old: Obj) -> tuple[Obj, list[Obj]]:
+            return self._ownership.apply_scale(self._registry.kind, call, entries, old, applied, force)
+
+        return await self._write(call, make)
+
+    async def _write(self, call: Call, change: Callable[[Call, list[Obj], Obj], tuple[Obj, list[Obj]]]) -> Obj:
+        """`change` makes, of the workload's managers and its Scale, the Scale that is wanted and the managers then."""
         registry = self._registry
 
         async def make(existing: Entry | None) -> Obj:
             if existing is None:
                 raise errors.not_found(registry.resource, call.name)
-            wanted = change(scale_of(existing.obj))
+            entries: list[Obj] = existing.obj["metadata"].get("managedFields") or []
+            wanted, entries = change(call, entries, scale_of(existing.obj))
             _check(registry, call, existing, wanted)
             obj = trees.copy(existing.obj)
             obj["spec"]["replicas"] = trees.get(wanted, "spec", "replicas", default=0)
+            obj["metadata"].pop("managedFields", None)
+            if entries:
+                obj["metadata"]["managedFields"] = entries
             version = trees.get(wanted, "metadata", "resourceVersion", default="")
             if version and version != str(existing.revision):
                 raise errors.conflict(registry.resource, call.name)

@@ -90,7 +90,7 @@ def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virt
     found: dict[tuple[GroupResource, str], Virtual] = review_handlers(server)
     for resource, registry in server.registries.items():
         if registry.kind.has_subresource("scale"):
-            found[resource, "scale"] = Scale(registry)
+            found[resource, "scale"] = Scale(registry, server.ownership)
     pods = GroupResource("", "pods")
     if registry := server.registries.get(pods):
         found[pods, "binding"] = binding = Binding(registry)

@@ -29,6 +29,10 @@ class Virtual:
         """PUT and PATCH."""
         raise _not_allowed()
 
+    async def apply(self, call: Call, applied: Obj, force: bool) -> Obj:
+        """Server-side apply."""
+        raise _not_allowed()
+
 
 def _not_allowed() -> errors.StatusError:
     return errors.StatusError(

@@ -1,4 +1,4 @@
-"""Server-side apply: who owns which field, what an apply makes of an object, and when two appliers collide. All pure.
+"""Server-side apply and field ownership: field sets, typed merge by schema, managers and their conflicts.
 
-Source of the rules: KEP 555, and sigs.k8s.io/structured-merge-diff as release 1.36 carries it.
+Everything here is pure. Semantics: KEP-555 and sigs.k8s.io/structured-merge-diff.
 """

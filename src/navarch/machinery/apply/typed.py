@@ -1,319 +1,340 @@
-"""Objects by their schema: the fields they have, how two differ, and one merged into the other."""
+"""What a schema makes of trees: their field sets, how two of them differ, merging and removing.
+
+Lists are atomic, sets, or maps by keys; structs and maps are granular or atomic; of what has no schema, maps are granular
+and lists atomic. Items of a list that share an element (duplicates) are owned together, as if they were one atomic item.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-import orjson
-
-from navarch.machinery.apply.fieldsets import LEAF, MEMBER, FieldSet, is_member
+from navarch.machinery.apply.elements import FIELD, item_element
+from navarch.machinery.apply.fieldset import LEAF, SELF, FieldSet, is_member, ordered
+from navarch.machinery.scalars import ZEROS
 from navarch.machinery.schema import Schema
 
-ANY = Schema("any")
-ZERO: Mapping[str, Any] = {
-    "string": "", "int32": 0, "int64": 0, "bool": False, "double": 0.0, "bytes": "", "quantity": "0",
-}  # fmt: skip
+DEDUCED = Schema("any")
+"""Of what no schema describes."""
+ABSENT: Any = object()
 
 
-class TypedError(Exception):
-    """An object is not what its schema says; the message names the field."""
+class Change(NamedTuple):
+    """How a tree differs from another. `written`: added or modified."""
 
-
-class Comparison(NamedTuple):
-    added: FieldSet
-    modified: FieldSet
+    written: FieldSet
     removed: FieldSet
 
 
-class _Absent:
-    """No value at all, which is not the same as null."""
+NO_CHANGE = Change({}, {})
 
 
-ABSENT: Any = _Absent()
-
-
-def zero(schema: Schema) -> dict[str, Any]:
-    """The object that a new one is compared with: fields that Go always writes have their zero value."""
-    made: dict[str, Any] = {}
-    for name, field in schema.fields.items():
-        if field.presence != "always":
-            continue
-        if field.schema.type == "object":
-            made[name] = zero(field.schema)
-        elif field.schema.type == "scalar":
-            made[name] = ZERO.get(field.schema.scalar)
-        else:
-            made[name] = None
-    return made
-
-
-def child(schema: Schema, name: str) -> Schema:
-    """The schema of a field or entry; `any` where there is none."""
+def child_of(schema: Schema, name: str) -> Schema:
+    """The schema of a struct's field or a map's value."""
     if schema.type == "object":
         field = schema.fields.get(name)
-        return field.schema if field is not None else ANY
-    return schema.items or ANY if schema.type in ("map", "list") else ANY
+        return field.schema if field is not None else DEDUCED
+    return schema.items if schema.type == "map" and schema.items is not None else DEDUCED
 
 
-def granular(schema: Schema, value: Any) -> bool:
-    """Whether a value's parts are owned one by one."""
-    if isinstance(value, dict):
-        if schema.type in ("object", "map"):
-            return schema.map_type == "granular"
-        return schema.type == "any"
-    if isinstance(value, list):
-        return schema.type == "list" and schema.list_type != "atomic"
-    return False
+def _granular(schema: Schema, value: Any) -> bool:
+    return type(value) is dict and schema.map_type == "granular" and schema.type != "scalar" and schema.type != "list"
 
 
-def element(schema: Schema, item: Any) -> str:
-    """The path element of a list's item. Raises TypedError."""
-    if schema.list_type == "set":
-        return "v:" + _json(item)
-    if not isinstance(item, dict):
-        raise TypedError("associative list with keys may not have non-map elements")
-    items = schema.items
-    keys: dict[str, Any] = {}
-    for key in sorted(schema.list_map_keys):
-        value = item.get(key)
-        if value is None and items is not None and key in items.fields:
-            value = items.fields[key].default
-        keys[key] = value
-    if all(value is None for value in keys.values()):
-        raise TypedError(
-            f"associative list with keys has an element that omits key field {schema.list_map_keys[0]!r} (and doesn't have default value)"
-        )
-    return "k:" + _json(keys)
+def _associative(schema: Schema, value: Any) -> bool:
+    return schema.type == "list" and schema.list_type != "atomic" and type(value) is list
 
 
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+@lru_cache(maxsize=8192)
+def _steps(schema: Schema) -> dict[str, tuple[str, Schema | None]]:
+    """By the names of a struct's fields: the element, and the schema of what can be granular."""
+    return {
+        name: (FIELD + name, None if _is_leaf(field.schema) else field.schema) for name, field in schema.fields.items()
+    }
 
 
-# -- the fields of one object
+def _is_leaf(schema: Schema) -> bool:
+    if schema.type == "list":
+        return schema.list_type == "atomic"
+    return schema.type == "scalar" or schema.map_type == "atomic"
 
 
-def field_set(schema: Schema, value: Mapping[str, Any]) -> FieldSet:
-    """What an applied configuration claims. Raises TypedError."""
-    made: FieldSet = {}
-    for name, part in value.items():
-        if schema.type == "object" and name not in schema.fields and not schema.preserve_unknown:
-            raise TypedError(f".{name}: field not declared in schema")
-        inner = child(schema, name)
-        try:
-            node = _claimed(inner, part)
-        except TypedError as error:
-            raise TypedError(f".{name}{error}") from None
-        if part is None or part == {} or (schema.type != "object" and node):
-            node = _with_member(node)
-        if node is not None:
-            made[f"f:{name}"] = node
-    return made
-
-
-def _with_member(node: FieldSet | None) -> FieldSet:
-    return LEAF if not node else node if MEMBER in node else {MEMBER: LEAF, **node}
-
-
-def _claimed(schema: Schema, value: Any) -> FieldSet | None:
-    """A value's node; None where it claims nothing (an empty list of items)."""
-    if not granular(schema, value):
+def whole(schema: Schema, value: Any) -> FieldSet:
+    """The node of a value that is added or removed whole: every path in it, the value's own included."""
+    if not value:
         return LEAF
-    if isinstance(value, dict):
-        return field_set(schema, value) or None
-    made: FieldSet = {}
+    if type(value) is dict:
+        if schema.map_type != "granular":
+            return LEAF
+        node: FieldSet = {SELF: LEAF}
+        if schema.type == "object":
+            steps = _steps(schema)
+            for name in sorted(value):
+                if (step := steps.get(name)) is not None:
+                    element, below = step
+                    node[element] = LEAF if below is None else whole(below, value[name])
+                else:
+                    node[FIELD + name] = whole(DEDUCED, value[name])
+            return node
+        below = schema.items if schema.type == "map" and schema.items is not None else DEDUCED
+        leaf = _is_leaf(below)
+        for name in sorted(value):
+            node[FIELD + name] = LEAF if leaf else whole(below, value[name])
+        return node
+    if _associative(schema, value):
+        return _whole_list(schema, value)
+    return LEAF
+
+
+def _whole_list(schema: Schema, value: list[Any]) -> FieldSet:
+    element_of, items = item_element(schema), schema.items or DEDUCED
+    node: FieldSet = {SELF: LEAF}
     for item in value:
-        try:
-            key = element(schema, item)
-        except TypedError as error:
-            raise TypedError(f": {error}") from None
-        if key in made:
-            raise TypedError(f": duplicate entries for key {_shown_key(key)}")
-        node = _claimed(schema.items or ANY, item)
-        made[key] = _with_member(node)
-    return made or None
+        element = element_of(item)
+        node[element] = LEAF if element in node else whole(items, item)
+    return ordered(node)
 
 
-def _shown_key(key: str) -> str:
-    from navarch.machinery.apply.fieldsets import show
+def field_set(schema: Schema, value: Any) -> FieldSet:
+    """What an applier of `value` owns: leaves, items of lists, values of maps; structs only when they are empty."""
+    if type(value) is not dict:
+        return {}
+    node: FieldSet = {}
+    declared = schema.fields if schema.type == "object" else {}
+    for name, child in value.items():
+        field = declared.get(name)
+        below = field.schema if field is not None else child_of(schema, name)
+        owned = _owned(below, child, field is None or child is None or child == {})
+        if owned is not None:
+            node[FIELD + name] = owned
+    return ordered(node)
 
-    return show((key,))
+
+def _owned(schema: Schema, value: Any, member: bool) -> FieldSet | None:
+    """The node of a value (None: nothing in it is owned); `member`: its own path is."""
+    if _granular(schema, value):
+        node = field_set(schema, value)
+    elif _associative(schema, value):
+        node = _owned_items(schema, value)
+    else:
+        return LEAF
+    if not node:
+        return LEAF if member else None
+    return {SELF: LEAF, **node} if member else node
 
 
-# -- two objects compared
+def _owned_items(schema: Schema, value: list[Any]) -> FieldSet:
+    element_of, items = item_element(schema), schema.items or DEDUCED
+    node: FieldSet = {}
+    for item in value:
+        element = element_of(item)
+        node[element] = LEAF if element in node else _owned(items, item, True)
+    return ordered(node)
 
 
-def compare(schema: Schema, old: Mapping[str, Any], new: Mapping[str, Any]) -> Comparison:
-    """What has been added, changed and removed from `old` to `new`."""
+def compare(schema: Schema, old: Any, new: Any) -> Change:
+    """How `new` differs from `old`. Raises ElementError for items that nothing addresses."""
     if old == new:
-        return Comparison({}, {}, {})
-    added, modified, removed = _compare_maps(schema, old, new)
-    return Comparison(added, modified, removed)
+        return NO_CHANGE
+    written, removed = _compare(schema, old, new)
+    return Change(written or {}, removed or {})
 
 
-Nodes = tuple["FieldSet | None", "FieldSet | None", "FieldSet | None"]
+def _compare(schema: Schema, old: Any, new: Any) -> tuple[FieldSet | None, FieldSet | None]:
+    """Nodes of what is written and removed in two values that are not equal; None: nothing."""
+    scalar = schema.type == "scalar"
+    if scalar or (not old and not new):
+        return LEAF, None
+    if _granular(schema, old if old is not None else new) and _granular(schema, new if new is not None else old):
+        return _compare_maps(schema, old or {}, new or {})
+    if _associative(schema, old if old is not None else new) and _associative(schema, new if new is not None else old):
+        return _compare_lists(schema, old or [], new or [])
+    return LEAF, None
 
 
-def _compare_maps(
-    schema: Schema, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> tuple[FieldSet, FieldSet, FieldSet]:
-    found: tuple[FieldSet, FieldSet, FieldSet] = ({}, {}, {})
+def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> tuple[FieldSet | None, FieldSet | None]:
+    written: FieldSet = {}
+    removed: FieldSet = {}
     for name, value in new.items():
-        before = old.get(name, ABSENT)
-        if before is ABSENT and schema.type == "object":
-            before = _unwritten(schema, name)
-        if before is not value and before != value:
-            _put(found, f"f:{name}", _compare(child(schema, name), before, value))
-    for name, value in old.items():
-        if name not in new:
-            _put(found, f"f:{name}", (None, None, whole(child(schema, name), value)))
-    return found
+        was = old[name] if name in old else _unwritten(schema, name)
+        if was is ABSENT:
+            written[FIELD + name] = whole(child_of(schema, name), value)
+            continue
+        if was is value or was == value:
+            continue
+        more, less = _compare(child_of(schema, name), was, value)
+        if more is not None:
+            written[FIELD + name] = more
+        if less is not None:
+            removed[FIELD + name] = less
+    for name in old.keys() - new.keys():
+        now = _unwritten(schema, name)
+        if now is ABSENT:
+            removed[FIELD + name] = whole(child_of(schema, name), old[name])
+        elif old[name] != now:
+            more, less = _compare(child_of(schema, name), old[name], now)
+            if more is not None:
+                written[FIELD + name] = more
+            if less is not None:
+                removed[FIELD + name] = less
+    return ordered(written) or None, ordered(removed) or None
 
 
 def _unwritten(schema: Schema, name: str) -> Any:
     """What Go would have written of a field that is not there."""
-    field = schema.fields.get(name)
-    if field is None or field.presence != "always" or field.schema.type == "scalar":
+    field = schema.fields.get(name) if schema.type == "object" else None
+    if field is None or field.presence != "always":
         return ABSENT
-    return zero(field.schema) if field.schema.type == "object" else None
+    if field.schema.type == "object":
+        return _EMPTY
+    zero = ZEROS.get(field.schema.scalar) if field.schema.type == "scalar" else None
+    return zero() if zero is not None else None
 
 
-def _put(found: tuple[FieldSet, FieldSet, FieldSet], key: str, nodes: Nodes) -> None:
-    for target, node in zip(found, nodes, strict=True):
-        if node is not None:
-            target[key] = node
+_EMPTY: dict[str, Any] = {}
 
 
-def whole(schema: Schema, value: Any) -> FieldSet:
-    """The node of a value that is new, or gone, as a whole."""
-    if not value or not granular(schema, value):
-        return LEAF
-    if isinstance(value, dict):
-        return {MEMBER: LEAF, **{f"f:{name}": whole(child(schema, name), part) for name, part in value.items()}}
-    items = schema.items or ANY
-    made: FieldSet = {MEMBER: LEAF}
-    for item in value:
-        key = element(schema, item)
-        made[key] = LEAF if key in made else whole(items, item)
-    return made
-
-
-def _compare(schema: Schema, old: Any, new: Any) -> Nodes:
-    if old is ABSENT:
-        return whole(schema, new), None, None
-    if new is None and isinstance(old, dict | list):
-        new = cast(Any, type(old)())
-    kind: Any = type(new)
-    if kind not in (dict, list) or not (old is None or type(old) is kind) or not (old or new):
-        return None, LEAF, None
-    if not granular(schema, new):
-        return None, LEAF, None
-    before: Any = old or kind()
-    after: Any = new
-    parts = _compare_maps(schema, before, after) if kind is dict else _compare_lists(schema, before, after)
-    return parts[0] or None, parts[1] or None, parts[2] or None
-
-
-def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> tuple[FieldSet, FieldSet, FieldSet]:
-    found: tuple[FieldSet, FieldSet, FieldSet] = ({}, {}, {})
+def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> tuple[FieldSet | None, FieldSet | None]:
     before, after = _by_element(schema, old), _by_element(schema, new)
-    items = schema.items or ANY
-    for key, values in after.items():
-        earlier = before.get(key)
-        if earlier == values:
+    items = schema.items or DEDUCED
+    written: FieldSet = {}
+    removed: FieldSet = {}
+    for element in before | after:
+        was, now = before.get(element, _NONE), after.get(element, _NONE)
+        if was == now:
             continue
-        if earlier is None:
-            _put(found, key, (whole(items, values[0]) if len(values) == 1 else LEAF, None, None))
-        elif len(earlier) == len(values) == 1:
-            _put(found, key, _compare(items, earlier[0], values[0]))
+        if len(was) > 1 and len(now) > 1:
+            written[element] = LEAF
+        elif len(was) > 1:
+            removed[element] = LEAF
+            if now:
+                written[element] = whole(items, now[0])
+        elif len(now) > 1:
+            written[element] = LEAF
+            if was:
+                removed[element] = whole(items, was[0])
+        elif not was:
+            written[element] = whole(items, now[0])
+        elif not now:
+            removed[element] = whole(items, was[0])
         else:
-            _put(found, key, (None, LEAF, None))
-    for key, values in before.items():
-        if key not in after:
-            _put(found, key, (None, None, whole(items, values[0]) if len(values) == 1 else LEAF))
-    return found
+            more, less = _compare(items, was[0], now[0])
+            if more is not None:
+                written[element] = more
+            if less is not None:
+                removed[element] = less
+    return ordered(written) or None, ordered(removed) or None
 
 
-def _by_element(schema: Schema, values: Iterable[Any]) -> dict[str, list[Any]]:
+_NONE: list[Any] = []
+
+
+def _by_element(schema: Schema, items: Iterable[Any]) -> dict[str, list[Any]]:
+    """The items of a list by their elements: one each, but for duplicates."""
+    element_of = item_element(schema)
     found: dict[str, list[Any]] = {}
-    for value in values:
-        found.setdefault(element(schema, value), []).append(value)
+    for item in items:
+        found.setdefault(element_of(item), []).append(item)
     return found
 
 
-# -- merging
+def merge(schema: Schema, live: Any, config: Any) -> Any:
+    """The live tree with an applied one merged into it. The result shares parts of both."""
+    if config is ABSENT or live is ABSENT:
+        return live if config is ABSENT else config
+    if not config and not live:
+        return config
+    if _granular(schema, config if config is not None else live):
+        if config is None:
+            return live
+        if type(live) is not dict:
+            return config
+        out = dict(live)
+        for name, value in config.items():
+            out[name] = merge(child_of(schema, name), live.get(name, ABSENT), value)
+        return out
+    if _associative(schema, config if config is not None else live):
+        if config is None:
+            return live
+        return _merge_lists(schema, live if type(live) is list else [], config)
+    return config
 
 
-def merge(schema: Schema, live: Any, applied: Any) -> Any:
-    """`applied` laid over `live`. Neither is changed."""
-    if isinstance(applied, dict) and isinstance(live, dict) and granular(schema, applied):
-        made = dict(live)
-        for name, value in applied.items():
-            made[name] = merge(child(schema, name), live[name], value) if name in live else value
-        return made
-    if isinstance(applied, list) and isinstance(live, list) and granular(schema, applied):
-        return _merge_lists(schema, live, applied)
-    return applied
+def _merge_lists(schema: Schema, live: list[Any], config: list[Any]) -> list[Any]:
+    """Items in the order of `config`, those of `live` alone where they stood among the shared ones."""
+    element_of, items = item_element(schema), schema.items or DEDUCED
+    theirs = {element_of(item): item for item in config}
+    order = [element_of(item) for item in live]
+    mine = _by_element(schema, live)
+
+    def merged(element: str) -> Any:
+        found = mine.get(element, ())
+        return merge(items, found[0] if len(found) == 1 else ABSENT, theirs[element])
+
+    out: list[Any] = []
+    done: set[str] = set()
+    wanted = list(theirs)
+    shared = [element for element in wanted if element in mine]
+    left = right = turn = 0
+    while left < len(order) or right < len(wanted):
+        if left < len(order) and right < len(wanted):
+            element = order[left]
+            if element == wanted[right]:
+                done.add(element)
+                out.append(merged(element))
+                left, right, turn = left + 1, right + 1, turn + 1
+                continue
+            if element in theirs and turn < len(shared) and shared[turn] != element:
+                left += 1
+                continue
+        if left < len(order):
+            element = order[left]
+            if element not in theirs:
+                out.append(live[left])
+                left += 1
+                continue
+            if element in done:
+                left += 1
+        if right < len(wanted):
+            element = wanted[right]
+            done.add(element)
+            out.append(merged(element))
+            right += 1
+            if turn < len(shared) and shared[turn] == element:
+                turn += 1
+    return out
 
 
-def _merge_lists(schema: Schema, live: list[Any], applied: list[Any]) -> list[Any]:
-    """Items that both have in the order in which they are applied; the others where they stood."""
-    ours = [(element(schema, item), item) for item in live]
-    theirs = {element(schema, item): item for item in applied}
-    known = dict(ours)
-    items = schema.items or ANY
-    merged = {key: merge(items, known[key], item) if key in known else item for key, item in theirs.items()}
-    order = list(theirs)
-    made: list[Any] = []
-    position = 0
-    for key, item in ours:
-        if key not in theirs:
-            made.append(item)
-            continue
-        if key not in order[position:]:
-            continue
-        upto = order.index(key, position)
-        made.extend(merged[k] for k in order[position : upto + 1])
-        position = upto + 1
-    made.extend(merged[key] for key in order[position:])
-    return made
-
-
-# -- taking away
-
-
-def without(schema: Schema, value: Any, fields: FieldSet) -> Any:
-    """The value without the members of `fields`; containers that lose all their parts stay, empty."""
-    if not fields or not granular(schema, value):
+def remove(schema: Schema, value: Any, fields: FieldSet) -> Any:
+    """The value without the members of `fields`; what they leave empty stays, empty. Shares what stays."""
+    if not value:
         return value
-    if isinstance(value, dict):
-        made: dict[str, Any] = {}
-        for name, part in value.items():
-            node = fields.get(f"f:{name}")
-            if node is None:
-                made[name] = part
-            elif not is_member(node):
-                made[name] = without(child(schema, name), part, node)
-        return made
-    kept: list[Any] = []
-    items = schema.items or ANY
-    for item in value:
-        node = fields.get(element(schema, item))
+    if type(value) is dict and schema.type != "scalar":
+        return _remove_from_map(schema, value, fields) if schema.map_type == "granular" else {}
+    if type(value) is list and schema.type != "scalar":
+        return _remove_from_list(schema, value, fields) if _associative(schema, value) else []
+    return value
+
+
+def _remove_from_map(schema: Schema, value: dict[str, Any], fields: FieldSet) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, child in value.items():
+        node = fields.get(FIELD + name)
         if node is None:
-            kept.append(item)
+            out[name] = child
         elif not is_member(node):
-            kept.append(without(items, item, node))
-    return kept
+            out[name] = remove(child_of(schema, name), child, node)
+    return out
 
 
-def named_members(fields: FieldSet) -> FieldSet:
-    """The set with every named field on the way to a member a member too."""
-    made: FieldSet = {}
-    for key, node in fields.items():
-        if key == MEMBER:
-            made[key] = node
-            continue
-        inner = named_members(node)
-        made[key] = {MEMBER: LEAF, **inner} if inner and key.startswith("f:") and MEMBER not in inner else inner
-    return made
+def _remove_from_list(schema: Schema, value: list[Any], fields: FieldSet) -> list[Any]:
+    element_of, items = item_element(schema), schema.items or DEDUCED
+    out: list[Any] = []
+    for item in value:
+        node = fields.get(element_of(item))
+        if node is None:
+            out.append(item)
+        elif not is_member(node):
+            out.append(remove(items, item, node))
+    return out
