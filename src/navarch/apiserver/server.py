@@ -196,6 +196,8 @@ class ApiServer:
     async def stop(self) -> None:
         if self._rewriting is not None:
             self._rewriting.cancel()
+        if isinstance(self.store, EncryptedStore):
+            await self.store.release()
         if self.audit_log is not None:
             await self.audit_log.close()
         self._pools.close()

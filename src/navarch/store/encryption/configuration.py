@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from navarch.machinery.yamltext import parse_yaml
-from navarch.store.encryption.transformers import AesCbc, AesGcm, Cipher, Identity, Secretbox, Transformer
+from navarch.store.encryption.transformers import AesCbc, AesGcm, BaseCipher, Identity, Secretbox, Transformer
 
 ROOT = "/registry/"
 AES_SIZES, BOX_SIZES = (16, 24, 32), (32,)
@@ -78,7 +79,7 @@ def _prefix(resource: str, at: str) -> str:
     return home if plural == "*" and dot else f"{home}{plural}/"
 
 
-def _provider(tree: Any, at: str) -> list[Cipher]:
+def _provider(tree: Any, at: str) -> list[BaseCipher]:
     kinds = [kind for kind in PROVIDERS if kind in tree]
     if len(kinds) != 1 or len(tree) != 1:
         raise BadEncryption(f"{at}: must have exactly one of {', '.join(PROVIDERS)}")
@@ -92,7 +93,23 @@ def _provider(tree: Any, at: str) -> list[Cipher]:
         case "secretbox":
             return [Secretbox(*key) for key in _keys(tree["secretbox"], BOX_SIZES, f"{at}.secretbox.keys")]
         case _:
-            raise BadEncryption(f"{at}.kms: is not served yet")
+            return [_kms(tree["kms"], f"{at}.kms")]
+
+
+def _kms(tree: Any, at: str) -> BaseCipher:
+    from navarch.store.encryption.kms import Kms
+
+    name, endpoint, timeout = str(tree.get("name", "")), str(tree.get("endpoint", "")), str(tree.get("timeout") or "3s")
+    if tree.get("apiVersion") != "v2":
+        raise BadEncryption(f"{at}.apiVersion: only v2 is supported")
+    if not name or ":" in name:
+        raise BadEncryption(f"{at}.name: invalid KMS provider name {name}, must be given and not contain ':'")
+    if not endpoint.startswith("unix:///"):
+        raise BadEncryption(f"{at}.endpoint: only unix is supported, as in unix:///run/kms.sock")
+    seconds = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", timeout, re.ASCII)
+    if not seconds or not float(seconds[1]):
+        raise BadEncryption(f"{at}.timeout: {timeout!r} should be a positive duration")
+    return Kms(name, endpoint, float(seconds[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[seconds[2]])
 
 
 def _keys(tree: Any, sizes: Sequence[int], at: str) -> list[tuple[str, bytes]]:

@@ -23,6 +23,8 @@ class EncryptedStore:
         self._inner = inner
         self._rules = tuple(rules)
         self._prefixes = tuple(prefix for prefix, _ in rules)
+        self._asking = list(dict.fromkeys(transformer for _, transformer in rules if transformer.asks))
+        self._prepared = not self._asking
         self._plain: dict[bytes, bytes] = {}
         """Of what is being committed: its event needs no decryption."""
         self.embedded = bool(getattr(inner, "embedded", True))
@@ -39,10 +41,12 @@ class EncryptedStore:
 
     async def get(self, key: str, revision: int = 0) -> KV | None:
         kv = await self._inner.get(key, revision)
+        await self._learn((kv,) if kv is not None else ())
         return self._opened(kv) if kv is not None else None
 
     async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
         page = await self._inner.range(prefix, start=start, limit=limit, revision=revision)
+        await self._learn(page.kvs)
         return page._replace(kvs=[self._opened(kv) for kv in page.kvs])
 
     def watch(self, prefix: str, start_revision: int, sink: Sink) -> WatchHandle:
@@ -64,6 +68,7 @@ class EncryptedStore:
                 return await self._inner.commit(writes)
             except ConflictError as err:
                 raise self._opened_conflict(err) from None
+        await self._prepare()
         sealed = [self._sealed(write) for write in writes]
         try:
             return await self._inner.commit(sealed)
@@ -76,8 +81,31 @@ class EncryptedStore:
     async def compact(self, revision: int) -> None:
         await self._inner.compact(revision)
 
+    async def release(self) -> None:
+        """Lets go of the services that keep keys; the store below stays open."""
+        for transformer in self._asking:
+            await transformer.close()
+
     async def close(self) -> None:
+        await self.release()
         await self._inner.close()
+
+    # -- keys that are kept elsewhere
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            for transformer in self._asking:
+                await transformer.prepare()
+            self._prepared = True
+
+    async def _learn(self, kvs: Sequence[KV]) -> None:
+        if not self._asking:
+            return
+        await self._prepare()
+        for kv in kvs:
+            transformer = self._transformer(kv.key)
+            if transformer is not None and transformer.asks:
+                await transformer.learn(kv.value)
 
     # -- rotation
 
@@ -89,6 +117,7 @@ class EncryptedStore:
             start = ""
             while True:
                 page = await self._inner.range(prefix, start=start, limit=REWRITE_PAGE)
+                await self._learn(page.kvs)
                 for kv in page.kvs:
                     if self._transformer(kv.key) is transformer:
                         count += await self._rewrite(kv, transformer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 BLOCK, GCM_NONCE, BOX_NONCE = 16, 12, 24
 
@@ -16,20 +16,33 @@ class DecryptionError(Exception):
     """A stored value cannot be read with the keys at hand; the text says which and why."""
 
 
-class Cipher(Protocol):
-    """One key of one provider."""
+class BaseCipher:
+    """One key of one provider. Its methods may be called without `prepare` unless they say so."""
 
     prefix: bytes
     """How values begin that it has written."""
 
-    def encrypt(self, value: bytes, place: bytes) -> bytes: ...
+    async def prepare(self) -> None:
+        """Fetches what writing takes. Called once, before anything else."""
+
+    async def learn(self, data: bytes) -> None:
+        """Fetches what reading this value (without the prefix) takes. Raises DecryptionError."""
+
+    async def close(self) -> None: ...
+
+    def encrypt(self, value: bytes, place: bytes) -> bytes:
+        raise NotImplementedError
 
     def decrypt(self, data: bytes, place: bytes) -> bytes:
         """`data` without the prefix. Raises DecryptionError."""
-        ...
+        raise NotImplementedError
+
+    def is_current(self, data: bytes) -> bool:
+        """Whether it would write the value with the same key again."""
+        return True
 
 
-class AesGcm:
+class AesGcm(BaseCipher):
     def __init__(self, name: str, key: bytes) -> None:
         self.prefix = f"k8s:enc:aesgcm:v1:{name}:".encode()
         self._key = key
@@ -56,7 +69,7 @@ class AesGcm:
             raise DecryptionError("message authentication failed") from None
 
 
-class AesCbc:
+class AesCbc(BaseCipher):
     """Does not notice changed values: for what such a configuration has written."""
 
     def __init__(self, name: str, key: bytes) -> None:
@@ -86,7 +99,7 @@ class AesCbc:
         return value[:-padding]
 
 
-class Secretbox:
+class Secretbox(BaseCipher):
     def __init__(self, name: str, key: bytes) -> None:
         self.prefix = f"k8s:enc:secretbox:v1:{name}:".encode()
         self._key = key
@@ -112,7 +125,7 @@ class Secretbox:
             raise DecryptionError("message authentication failed") from None
 
 
-class Identity:
+class Identity(BaseCipher):
     """No encryption."""
 
     prefix = b""
@@ -135,8 +148,24 @@ class Read(NamedTuple):
 class Transformer:
     """All keys for a kind of values: the first writes, every one reads."""
 
-    def __init__(self, ciphers: Sequence[Cipher]) -> None:
+    def __init__(self, ciphers: Sequence[BaseCipher]) -> None:
         self._ciphers = tuple(ciphers)
+        self.asks = any(type(cipher).learn is not BaseCipher.learn for cipher in ciphers)
+        """Whether keys are asked for elsewhere."""
+
+    async def prepare(self) -> None:
+        for cipher in self._ciphers:
+            await cipher.prepare()
+
+    async def learn(self, data: bytes) -> None:
+        """Before `decrypt`, where `asks`. Raises DecryptionError."""
+        for cipher in self._ciphers:
+            if data.startswith(cipher.prefix):
+                await cipher.learn(data[len(cipher.prefix) :])
+
+    async def close(self) -> None:
+        for cipher in self._ciphers:
+            await cipher.close()
 
     def encrypt(self, value: bytes, place: bytes) -> bytes:
         return self._ciphers[0].encrypt(value, place)
@@ -146,8 +175,9 @@ class Transformer:
         why = "no matching prefix found"
         for number, cipher in enumerate(self._ciphers):
             if data.startswith(cipher.prefix):
+                sealed = data[len(cipher.prefix) :]
                 try:
-                    return Read(cipher.decrypt(data[len(cipher.prefix) :], place), number > 0)
+                    return Read(cipher.decrypt(sealed, place), number > 0 or not cipher.is_current(sealed))
                 except DecryptionError as err:
                     why = str(err)
         raise DecryptionError(f"{place.decode()}: {why}")
