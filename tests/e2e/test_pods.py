@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import ssl
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.harness import Cluster, wait_for
+from tests.support.harness import NODE_ADDRESS, Cluster, Network, wait_for
 
 Pod = dict[str, Any]
 FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
@@ -265,3 +269,86 @@ def test_a_node_is_as_upstreams(cluster: Cluster) -> None:
     assert node["spec"]["podCIDR"].endswith("/24")
     names = lambda: [n for i in cluster.get("node", name)["status"]["images"] for n in i["names"]]  # noqa: E731
     wait_for("its images are listed", lambda: "docker.io/library/busybox:latest" in names(), 30)
+
+
+def test_a_new_image_restarts_the_container_in_place(cluster: Cluster, namespace: str, run: Run) -> None:
+    read = run(pod("image", container()))
+    before = phase(read, "Running")
+    cluster.kubectl("set", "image", "pod/image", "c=docker.io/library/busybox:latest", "-n", namespace)
+    wait_for("a restart", lambda: (s := status(read()))["restartCount"] == 1 and "running" in s["state"], 20)
+    assert read()["status"]["podIP"] == before["status"]["podIP"]
+    assert any("definition changed" in text for text in events(cluster, namespace, "Killing"))
+
+
+def test_a_sandbox_that_dies_is_made_again(cluster: Cluster, namespace: str, run: Run) -> None:
+    read = run(pod("sandbox", container()))
+    found = phase(read, "Running")
+    folder = f"pod{found['metadata']['uid']}"
+    own = status(found)["containerID"].partition("//")[2]
+    pause = next(
+        file
+        for file in Path("/sys/fs/cgroup").rglob("cgroup.procs")
+        if file.parent.parent.name == folder and file.parent.name != own and file.read_text()
+    )
+    os.kill(int(pause.read_text().split()[0]), signal.SIGKILL)
+    wait_for("the container was restarted", lambda: status(read())["restartCount"] == 1, 30)
+    wait_for("it is ready", lambda: status(read())["ready"], 20)
+    assert events(cluster, namespace, "SandboxChanged")
+
+
+def test_a_host_port_leads_into_the_pod(run: Run, network: Network) -> None:
+    server = {"name": "c", "image": "nginx", "ports": [{"containerPort": 80, "hostPort": 18080}]}
+    phase(run(pod("port", server)), "Running")
+
+    def answer() -> bool:
+        with urllib.request.urlopen(f"http://{NODE_ADDRESS}:18080/", timeout=2) as got:
+            return "Welcome to nginx!" in got.read().decode()
+
+    wait_for("nginx at the node's port", answer, 20)
+
+
+def test_an_ephemeral_container_sees_its_target(cluster: Cluster, namespace: str, run: Run) -> None:
+    read = run(pod("target", container()))
+    phase(read, "Running")
+    script = f"ps -o args > {SAYS}"
+    cluster.kubectl(
+        "debug", "target", "-n", namespace, "--image=busybox", "--target=c", "-c", "dbg", "--", "sh", "-c", script
+    )
+
+    def ended() -> str:
+        found = (read()["status"].get("ephemeralContainerStatuses") or [{"state": {}}])[0]
+        return found["state"].get("terminated", {}).get("message", "")
+
+    assert FOREVER in wait_for("what it saw", ended, 20)
+
+
+def test_variables_of_the_pod_and_of_services(run: Run) -> None:
+    env = [
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+        {"name": "BOTH", "value": "$(NODE)-$(IP)-$$(NODE)"},
+    ]
+    limits = {"limits": {"cpu": "300m"}}
+    script = f'echo "$BOTH $CPU $KUBERNETES_SERVICE_PORT" > {SAYS}'
+    words = said(run, pod("env", container(script, env=env, resources=limits))).split()
+    assert "-10.244.0." in words[0]
+    assert words[0].endswith("-$(NODE)")
+    assert words[1:] == ["300", "443"]
+
+
+def test_a_token_that_the_api_server_takes(run: Run, cluster: Cluster, namespace: str) -> None:
+    """The pod's own token, and what the API server calls its holder."""
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    token = said(run, pod("token", container(f"cat {folder}/token > {SAYS}")))
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{cluster.config.api_port}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        data=json.dumps(review).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    trusted = ssl.create_default_context(cafile=str(cluster.config.pki / "ca.crt"))
+    with urllib.request.urlopen(request, context=trusted, timeout=5) as answer:
+        user = json.load(answer)["status"]["userInfo"]
+    assert user["username"] == f"system:serviceaccount:{namespace}:default"
+    assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["token"]
