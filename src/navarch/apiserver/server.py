@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from navarch.api.kind import Kind
@@ -18,6 +19,7 @@ from navarch.apiserver.auth.bootstraptokens import BootstrapTokens
 from navarch.apiserver.auth.configuration import Authentication
 from navarch.apiserver.auth.frontproxy import FrontProxy
 from navarch.apiserver.auth.interface import Attributes, Authenticator, Authorizer, Decision
+from navarch.apiserver.auth.legacytokens import LAST_USED, LegacyTokens
 from navarch.apiserver.auth.node import NodeAuthorizer
 from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
@@ -40,6 +42,8 @@ from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
 from navarch.apiserver.watchcache import CacheSet
+from navarch.client.resources import SECRETS
+from navarch.machinery import errors
 from navarch.machinery.clock import World
 from navarch.machinery.metrics import Metrics
 from navarch.machinery.types import GroupResource, Obj
@@ -114,6 +118,7 @@ class ApiServer:
         self._groups = self._rest.groups()
         self.started = False
         self._rewriting: asyncio.Task[int] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
         self.metrics = Metrics()
         self.audit_log: AuditLog | None = None
@@ -166,6 +171,7 @@ class ApiServer:
     def _token_sources(self) -> list[TokenSource]:
         """Upstream's order: what is known here first, then what others must be asked for."""
         found: list[TokenSource] = [FixedTokens(dict(self.config.fixed_tokens)), self.tokens]
+        found.append(LegacyTokens(self.tokens, self.lookup, self._token_used, self.world))
         found.append(BootstrapTokens(self.lookup, self.world))
         settings = self.config.authentication
         if settings.issuers:
@@ -177,6 +183,19 @@ class ApiServer:
 
             found.append(WebhookTokens.from_kubeconfig(settings.webhook_kubeconfig, self.world))
         return found
+
+    def _token_used(self, secret: Obj, day: str) -> None:
+        """Keeps the day in the secret, behind the request that its token was for."""
+        meta = secret["metadata"]
+        change = {"metadata": {"uid": meta["uid"], "labels": {LAST_USED: day}}}
+
+        async def write() -> None:
+            with suppress(errors.StatusError):
+                await self.system.patch(SECRETS, meta["name"], change, meta["namespace"])
+
+        task = asyncio.ensure_future(write())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
     def _watches(self) -> Iterator[tuple[tuple[str, str], float]]:
         for cache in self.caches:

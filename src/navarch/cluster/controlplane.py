@@ -112,7 +112,9 @@ class ControlPlane:
         if controllers:
             from navarch.controllers import registry
 
-            self.controllers = await registry.run(self.client_for, world, config, root_ca=root_ca)
+            self.controllers = await registry.run(
+                self.client_for, world, config, root_ca=root_ca, sign=self._server.tokens.issue_legacy
+            )
         if scheduler:
             from navarch.scheduler.scheduler import Scheduler
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
-from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController
+from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController, Sign
 from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.deployment.controller import DeploymentController
 from navarch.controllers.endpoints.legacy import EndpointsController
@@ -48,8 +48,11 @@ class Entry:
     concurrency: int = 5
 
 
-def all_controllers(config: Config, client_for: Identity, world: World, root_ca: str) -> list[Entry]:
-    """`root_ca`: the cluster CA's certificate (PEM) that every namespace gets a copy of; "" publishes none."""
+def all_controllers(
+    config: Config, client_for: Identity, world: World, root_ca: str, sign: Sign | None = None
+) -> list[Entry]:
+    """`root_ca`: the cluster CA's certificate (PEM) that every namespace gets a copy of; "" publishes none. `sign` makes
+    the tokens that live in secrets; None: nobody fills them."""
     entries = [
         Entry(ReplicaSetController(), "replicaset-controller"),
         Entry(ReplicaSetController(REPLICATION_CONTROLLER), "replication-controller"),
@@ -59,7 +62,7 @@ def all_controllers(config: Config, client_for: Identity, world: World, root_ca:
         Entry(EndpointsController(), "endpoint-controller"),
         Entry(NamespaceController(world, client_for(account_user("namespace-controller"))), "namespace-controller", 10),
         Entry(ServiceAccountController(), "service-account-controller", 1),
-        Entry(LegacyTokenController(), "legacy-service-account-token-cleaner", 1),
+        Entry(LegacyTokenController(sign, root_ca), "legacy-service-account-token-cleaner", 1),
         Entry(NodeLifecycleController(world), "node-controller", 8),
         Entry(TaintEvictionController(), "node-controller", 8),
         Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),
@@ -114,7 +117,9 @@ class Running:
         await self.informers.stop()
 
 
-async def run(client_for: Identity, world: World, config: Config, *, root_ca: str = "") -> Running:
+async def run(
+    client_for: Identity, world: World, config: Config, *, root_ca: str = "", sign: Sign | None = None
+) -> Running:
     """Starts every controller; returns when all caches are filled."""
     informers = InformerFactory(client_for(MANAGER_USER), world)
     loops = [
@@ -125,7 +130,7 @@ async def run(client_for: Identity, world: World, config: Config, *, root_ca: st
             world,
             concurrency=entry.concurrency,
         )
-        for entry in all_controllers(config, client_for, world, root_ca)
+        for entry in all_controllers(config, client_for, world, root_ca, sign)
     ]
     collector = GarbageCollector(client_for(account_user("generic-garbage-collector")), informers, world)
     running = Running(loops, collector, informers)

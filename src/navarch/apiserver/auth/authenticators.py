@@ -17,7 +17,6 @@ from navarch.machinery.errors import StatusError
 SOCKET_PREFIX = "base64url.bearer.authorization.k8s.io."
 """A WebSocket subprotocol that carries a bearer token: browsers cannot set headers on WebSockets."""
 MAX_TOKEN = 64 * 1024
-STALE = "authentication.k8s.io/stale-token"
 
 
 class BadToken(Exception):
@@ -29,8 +28,8 @@ class Verified(NamedTuple):
 
     user: User
     audiences: tuple[str, ...] = ()
-    stale: str = ""
-    """What the audit log is to know of a token that should have been renewed by now."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What the audit log is to know of the token."""
 
 
 class TokenSource(Protocol):
@@ -57,8 +56,8 @@ class BearerTokens:
             raise errors.unauthorized() from None
         if not isinstance(found, Verified):
             return self._user(found)
-        if found.stale:
-            request.annotations = {**request.annotations, STALE: found.stale}
+        if found.notes:
+            request.annotations = {**request.annotations, **dict(found.notes)}
         return found.user
 
     async def _user(self, found: Awaitable[Verified]) -> User:
