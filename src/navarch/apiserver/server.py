@@ -99,7 +99,7 @@ class ApiServer:
         self.config = config
         self.kinds: tuple[Kind, ...] = kinds()
         self.caches = CacheSet(store, self.kinds)
-        self.admission = Chain(standard_plugins(self.caches, world))
+        self.admission = Chain(standard_plugins(self.caches, world, self.decide))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from navarch.apiserver.admission.certificates import (
+    Authorize,
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from navarch.apiserver.admission.chain import BasePlugin
 from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
@@ -13,7 +19,7 @@ from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery.clock import World
 
 
-def standard_plugins(caches: CacheSet, world: World) -> list[Plugin]:
+def standard_plugins(caches: CacheSet, world: World, authorize: Authorize) -> list[Plugin]:
     plugins: list[BasePlugin] = [
         NamespaceLifecycle(caches),
         ServiceAccount(caches, world),
@@ -23,5 +29,8 @@ def standard_plugins(caches: CacheSet, world: World) -> list[Plugin]:
         DefaultTolerationSeconds(),
         StorageObjectInUseProtection(),
         DefaultStorageClass(caches),
+        CertificateApproval(authorize),
+        CertificateSigning(authorize),
+        CertificateSubjectRestriction(),
     ]
     return list(plugins)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
+from navarch.apiserver.registry.certificates import CertificateRequestRegistry
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
@@ -61,6 +62,8 @@ def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registr
         return JobRegistry(kind, cache, server)
     if kind.group_resource == GroupResource("", "persistentvolumes"):
         return VolumeRegistry(kind, cache, server)
+    if kind.group_resource == GroupResource("certificates.k8s.io", "certificatesigningrequests"):
+        return CertificateRequestRegistry(kind, cache, server)
     if kind.hub.group == "rbac.authorization.k8s.io":
         return PolicyRegistry(kind, cache, server)
     registry = Registry(kind, cache, server)

@@ -1,0 +1,55 @@
+"""The flow schemas and priority levels of a new cluster, and what becomes of changed ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.apiserver import api_server
+
+from navarch.api.flowcontrol import bootstrap
+from navarch.apiserver import flowobjects
+from navarch.client.resources import FLOW_SCHEMAS, PRIORITY_LEVELS
+from navarch.machinery.errors import StatusError
+
+
+async def test_every_cluster_has_them_as_they_are_wanted() -> None:
+    async with api_server() as server:
+        for resource, specs, _ in flowobjects.OBJECTS:
+            for name, spec in specs.items():
+                found = await server.system.get(resource, name)
+                assert found["spec"] == spec
+                assert found["metadata"]["annotations"] == {bootstrap.AUTO_UPDATE: "true"}
+
+
+async def test_specs_of_mandatory_objects_are_fixed() -> None:
+    async with api_server() as server:
+        level: Any = await server.system.get(PRIORITY_LEVELS, "catch-all")
+        level["spec"]["limited"]["nominalConcurrencyShares"] = 6
+        with pytest.raises(StatusError, match="must equal the fixed value"):
+            await server.system.update(PRIORITY_LEVELS, level)
+        exempt: Any = await server.system.get(PRIORITY_LEVELS, "exempt")
+        exempt["spec"]["exempt"]["nominalConcurrencyShares"] = 7
+        await server.system.update(PRIORITY_LEVELS, exempt)
+        await flowobjects.ensure(server)
+        kept = await server.system.get(PRIORITY_LEVELS, "exempt")
+        assert kept["spec"]["exempt"]["nominalConcurrencyShares"] == 7
+
+
+async def test_a_suggested_object_is_ours_while_its_annotation_says_so() -> None:
+    async with api_server() as server:
+        for name, mark in (("probes", "true"), ("global-default", "false")):
+            schema: Any = await server.system.get(FLOW_SCHEMAS, name)
+            schema["metadata"]["annotations"][bootstrap.AUTO_UPDATE] = mark
+            schema["spec"]["matchingPrecedence"] += 1
+            await server.system.update(FLOW_SCHEMAS, schema)
+        await flowobjects.ensure(server)
+        assert (await server.system.get(FLOW_SCHEMAS, "probes"))["spec"]["matchingPrecedence"] == 2
+        assert (await server.system.get(FLOW_SCHEMAS, "global-default"))["spec"]["matchingPrecedence"] == 9901
+
+
+async def test_a_deleted_object_comes_back() -> None:
+    async with api_server() as server:
+        await server.system.delete(FLOW_SCHEMAS, "catch-all")
+        await flowobjects.ensure(server)
+        assert (await server.system.get(FLOW_SCHEMAS, "catch-all"))["spec"]["matchingPrecedence"] == 10000
