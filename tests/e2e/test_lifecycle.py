@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,18 @@ def test_pods_outlive_what_is_killed(beside: Cluster, part: str) -> None:
     assert status["containerStatuses"][0]["containerID"] == started["containerID"]
     assert status["containerStatuses"][0]["restartCount"] == 0
     beside.kubectl("delete", "pod", name, f"after-{part}", "--grace-period=1")
+
+
+def test_pods_that_were_starting_start_after_all(beside: Cluster) -> None:
+    """The runtime, and then the node, are killed in the midst of it, again and again."""
+    beside.kubectl("create", "deployment", "many", "--image=nginx", "--replicas=1")
+    for replicas, part in ((10, "containerd"), (15, "containerd"), (20, "node")):
+        beside.kubectl("scale", "deployment", "many", f"--replicas={replicas}")
+        time.sleep(0.3)  # some have been created by then, some not
+        kill(beside, part)
+    beside.kubectl("rollout", "status", "deployment/many", "--timeout=60s")
+    beside.kubectl("delete", "deployment", "many")
+    wait_for("all are gone", lambda: "many-" not in beside.kubectl("get", "pods").stdout)
 
 
 def test_what_ended_while_the_node_was_away_is_noticed(beside: Cluster) -> None:

@@ -38,6 +38,11 @@ class CriError(Exception):
     def not_found(self) -> bool:
         return self.code == "NOT_FOUND"
 
+    @property
+    def retry(self) -> float:
+        """Seconds after which another try makes sense: soon where the runtime was not there at all."""
+        return 1.0 if self.code == "UNAVAILABLE" else 10.0
+
 
 class Cri:
     """One runtime's socket. `async with connect(path) as cri`."""

@@ -136,7 +136,7 @@ class ImageManager:
         except CriError as error:
             message = f'Failed to inspect image "{image}": {error}'
             self._emit(regarding, "Warning", "InspectFailed", message)
-            raise ImageError("ImageInspectError", message, 10.0) from None
+            raise ImageError("ImageInspectError", message, error.retry) from None
         return found["id"] if found else ""
 
     async def _pull(self, image: str, whole: str, regarding: Obj, key: str, secrets: Iterable[Obj]) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 from navarch.kubelet.admission import is_static
 from navarch.kubelet.context import Context, container_ref, full_name
 from navarch.kubelet.cri import CriError
+from navarch.kubelet.cri_tables import CREATED
 from navarch.kubelet.pod_actions import Circumstances, PodPlan, Start, past_deadline, plan
-from navarch.kubelet.runtime_state import PodRuntime
+from navarch.kubelet.runtime_state import Container, PodRuntime
 from navarch.kubelet.starting import Slot, Starter, StartError
 from navarch.kubelet.status import View, pod_status
 from navarch.kubelet.status_writer import OWN_CONDITIONS
@@ -299,7 +300,13 @@ class PodWorker:
             log_file = self._context.config.pod_logs(self.pod) / name / f"{run.attempt}.log"
             log_file.unlink(missing_ok=True)
 
-    async def _kill(self, pod: Obj, run: Any, grace: int | None, message: str) -> None:
+    async def _kill(self, pod: Obj, run: Container, grace: int | None, message: str) -> None:
+        if (
+            run.state == CREATED
+        ):  # the runtime, or we, ended between its creation and its start: there is nothing to stop
+            await _absent(self._context.cri.remove_container(run.id))
+            self._context.cache.removed(self.uid, run.id)
+            return
         seconds = self._grace() if grace is None else grace
         await self._stopper.container(pod, run, seconds, message, self._ip())
 

@@ -141,7 +141,7 @@ class Starter:
             id = await unbroken(context.cri.create_container(sandbox, config, around))
         except CriError as error:
             context.emit(regarding, "Warning", "Failed", f"Error: {error}")
-            raise StartError("CreateContainerError", str(error)) from None
+            raise StartError("CreateContainerError", str(error), error.retry) from None
         context.cache.expect(uid, id)
         context.emit(regarding, "Normal", "Created", "Container created")
         try:
