@@ -13,7 +13,6 @@ from tests.differential.normalise import without_numbers
 
 EXPECTED = Path(__file__).parent / "expected.yaml"
 MISSING = "(nothing)"
-UNCOMPARED = {"managedFields"}
 SHOWN = 300
 
 
@@ -38,17 +37,24 @@ def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference
         status = recorded.get("kind") == "Status"
         for key in (*recorded, *(key for key in ours if key not in recorded)):
             at = f"{path}.{key}" if path else key
-            if key in UNCOMPARED or (status and key == "message") or (key == "description" and "columnDef" in path):
+            if (status and key == "message") or (key == "description" and "columnDef" in path):
                 continue
             yield from differences(recorded.get(key, MISSING), ours.get(key, MISSING), at)
     elif isinstance(recorded, list) and isinstance(ours, list):
         if path.endswith(".causes"):
             recorded, ours = (sorted(set(map(_cause, causes))) for causes in (recorded, ours))
+        elif path.endswith("managedFields"):
+            recorded, ours = (sorted(entries, key=_manager) for entries in (recorded, ours))
         for number in range(max(len(recorded), len(ours))):
             pair = (side[number] if number < len(side) else MISSING for side in (recorded, ours))
             yield from differences(*pair, f"{path}.{number}")
     elif type(recorded) is not type(ours) or recorded != ours:
         yield Difference(path, recorded, ours)
+
+
+def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Orders managers by what they are: their own order goes by the second."""
+    return tuple(str(entry.get(key, "")) for key in ("manager", "operation", "subresource", "apiVersion"))
 
 
 def _cause(cause: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ def encode(tree: Obj, media: str, definition: str, pretty: bool = False) -> byte
 
 
 class Body(NamedTuple):
-    """A request's body as a tree; `duplicates` are the fields that it gives twice."""
+    """A request's body as a tree; `duplicates` says which fields it gives twice, a message each."""
 
     tree: Any
     duplicates: list[str]
@@ -110,7 +110,8 @@ def read_body(request: Request, kind: str, definition: str, strict: bool = False
     body = request.body
     if media == JSON:
         tree = decode.parse_json(body, kind)
-        return Body(tree, decode.duplicate_keys(body, tree) if strict else [])
+        twice = decode.duplicate_keys(body, tree) if strict else []
+        return Body(tree, [f'duplicate field "{path}"' for path in twice])
     if media == YAML:
         duplicates: list[str] = []
         return Body(parse_yaml(body, duplicates, kind), duplicates)

@@ -18,6 +18,7 @@ from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import ListOptions, Page, list_objects
 from navarch.apiserver.watchcache import CacheSet, Entry
 from navarch.machinery import errors, trees
+from navarch.machinery.decode import yaml_errors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
 
@@ -89,9 +90,14 @@ class Operations:
                     f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
                 )
             check_name(obj["metadata"], call.name)
+            if patch.duplicates and validation == codec.STRICT:
+                lines = "".join(yaml_errors(list(patch.duplicates)))
+                raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {lines}")
             dedupe_owners(obj["metadata"], call.warnings)
             return await self._admitted(registry, call, live, obj)
 
+        if validation == codec.WARN:
+            call.warnings.extend(patch.duplicates)
         return await registry.update(call, make, create=True)
 
     async def _owned(self, registry: Registry, call: Call, existing: Entry | None, obj: Obj) -> Obj:

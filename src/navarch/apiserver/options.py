@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.meta import validate_manager
 from navarch.api.schemas import schema
 from navarch.apiserver.negotiate import read_body
 from navarch.apiserver.registry.call import DeleteOptions
@@ -100,10 +101,7 @@ def write_options(request: Request, kind: str) -> tuple[bool, str, str]:
     dry_run = request.query.get("dryRun", [])
     _check_dry_run(dry_run, errs)
     manager = request.param("fieldManager")
-    if len(manager.encode()) > MAX_MANAGER:
-        errs.too_long("fieldManager", MAX_MANAGER)
-    elif not manager.isprintable():
-        errs.invalid("fieldManager", manager, "should only contain printable characters")
+    validate_manager(manager, "fieldManager", errs)
     validation = request.param("fieldValidation")
     if validation and validation not in VALIDATIONS:
         errs.not_supported("fieldValidation", validation, VALIDATIONS)

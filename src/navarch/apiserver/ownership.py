@@ -84,7 +84,7 @@ class Ownership:
 
     def update(self, kind: Kind, call: Call, live: Obj | None, new: Obj) -> Obj:
         """Ownership after a create, update or patch; sets it in `new` and returns it."""
-        served = _Served(kind)
+        served = _Served(kind, call.version.group)
         if live is None:
             live = served.nothing(call.version)
         return self._update(served, call, reset_fields(kind, call.subresource), live, new)
@@ -111,7 +111,7 @@ class Ownership:
     def apply(self, kind: Kind, call: Call, live: Obj | None, applied: Obj, force: bool) -> Obj:
         """What an apply makes of `live`: a new object of the hub version, defaulted, with its managers. Raises
         StatusError 400 for what cannot be applied, 409 for conflicts."""
-        served = _Served(kind)
+        served = _Served(kind, call.version.group)
         base = served.convert(live, str(call.version.gv)) if live is not None else served.nothing(call.version)
         reset = reset_fields(kind, call.subresource)
         made, entries = self._apply(served, call, kind.kind, reset, base, applied, force)
@@ -151,7 +151,7 @@ class Ownership:
 
     def update_scale(self, kind: Kind, call: Call, entries: list[Obj], old: Obj, new: Obj) -> list[Obj]:
         """The workload's entries after `new` took the place of `old`, its Scale."""
-        path, served = _replicas_path(kind), _Served(kind)
+        path, served = _replicas_path(kind), _Served(kind, call.version.group)
         scaled = scale.of_scale(entries, path, served.names())
         before = {**old, "metadata": {**old["metadata"], "managedFields": scaled}}
         after = self._update(_SCALE, _scale_call(call), _NOTHING, before, {**new, "metadata": dict(new["metadata"])})
@@ -162,7 +162,7 @@ class Ownership:
         self, kind: Kind, call: Call, entries: list[Obj], old: Obj, applied: Obj, force: bool
     ) -> tuple[Obj, list[Obj]]:
         """What an apply makes of a Scale, and the workload's entries after it. Raises as `apply` does."""
-        path, served = _replicas_path(kind), _Served(kind)
+        path, served = _replicas_path(kind), _Served(kind, call.version.group)
         scaled = scale.of_scale(entries, path, served.names())
         before = {**old, "metadata": {**old["metadata"], "managedFields": scaled}}
         made, after = self._apply(_SCALE, _scale_call(call), "Scale", _NOTHING, before, applied, force)
@@ -298,10 +298,11 @@ def _keep_last_applied(manager: str, applied: Obj, result: Obj) -> None:
 
 
 class _Served:
-    """A kind's objects in the versions that it is served in."""
+    """A kind's objects in the versions of one group. (Upstream, too, drops those who manage a kind in another group.)"""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, group: str) -> None:
         self._kind = kind
+        self._group = group
 
     def _version(self, name: str) -> Version | None:
         hub = self._kind.hub
@@ -310,10 +311,12 @@ class _Served:
         return next((v for v in self._kind.versions if str(v.gv) == name), None)
 
     def names(self) -> frozenset[str]:
-        return frozenset(str(version.gv) for version in self._kind.versions)
+        return frozenset(str(version.gv) for version in self._kind.versions if version.group == self._group)
 
     def schema(self, version: str) -> Schema | None:
         found = self._version(version)
+        if found is not None and found.group != self._group:
+            return None
         return schema(found.definition) if found is not None else None
 
     def convert(self, tree: Obj, version: str) -> Obj:

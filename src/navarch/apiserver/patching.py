@@ -24,6 +24,8 @@ class Patch:
     """The patch itself: a list for `json`, an object for the others."""
     force: bool = False
     """Server-side apply takes fields over from other managers."""
+    duplicates: tuple[str, ...] = ()
+    """Which fields the patch gives twice, a message each (of apply only)."""
 
     def applied_to(self, tree: Obj, version: Version) -> Obj:
         """The patched tree, of the same version. May use `tree` up. Raises StatusError 400, 413 or 422."""

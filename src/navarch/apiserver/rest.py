@@ -332,6 +332,7 @@ class Rest:
         call, validation = self._call(request, target, version, "CreateOptions")
         tree = read_body(request, kind.kind, version.definition).tree
         obj = codec.decode_object(kind, version, tree, validation, request.warnings)
+        obj = self._server.ownership.update(kind, call, None, obj)
         answer = codec.from_hub(kind, version, await virtual.create(call, obj))
         return _tree_answer(request, answer, 201, version.definition)
 
@@ -366,12 +367,6 @@ def _content_type(request: Request) -> str:
     return accepted(request.headers.get("accept", "")).media
 
 
-def _object(tree: Any) -> Obj:
-    if not isinstance(tree, dict):
-        raise errors.bad_request("the body is not an object")
-    return tree
-
-
 def not_allowed() -> StatusError:
     return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
@@ -403,4 +398,25 @@ def read_patch(request: Request) -> Patch:
         errs = errors.FieldErrors()
         errs.required("fieldManager", "is required for apply patch")
         raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
-    return Patch(kind, _object(parse_yaml(request.body)), bool(force) and options.flag(force))
+    duplicates: list[str] = []
+    tree = _configuration(request.body, duplicates)
+    return Patch(kind, tree, bool(force) and options.flag(force), tuple(duplicates))
+
+
+def _configuration(body: bytes, duplicates: list[str]) -> Obj:
+    """The body of a server-side apply. Raises 400."""
+    why = "error decoding YAML: error "
+    try:
+        tree = parse_yaml(body, duplicates)
+    except StatusError as err:
+        raise errors.bad_request(f"{why}converting YAML to JSON: {err.message}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        found = "array" if isinstance(tree, list) else "string" if isinstance(tree, str) else "number"
+        found = "bool" if isinstance(tree, bool) else found
+        raise errors.bad_request(
+            f"{why}unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type "
+            "map[string]interface {}"
+        )
+    return tree

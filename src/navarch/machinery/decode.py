@@ -6,6 +6,7 @@ Any failure of a parser is a StatusError 400 with upstream's words.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ __all__ = [
     "strict_error",
     "strict_errors",
     "unreadable",
+    "yaml_errors",
 ]
 
 _HEADROOM = 54
@@ -112,10 +114,20 @@ def _find_duplicates(node: Any, path: list[str | int], paths: dict[str, None]) -
 
 
 def strict_errors(unknown: list[str], duplicates: list[str]) -> list[str]:
-    """What fieldValidation=Strict refuses and Warn warns of, a message each."""
-    return [f'duplicate field "{path}"' for path in duplicates] + [f'unknown field "{path}"' for path in unknown]
+    """What fieldValidation=Strict refuses and Warn warns of, a message each; `duplicates` are messages already."""
+    return duplicates + [f'unknown field "{path}"' for path in unknown]
 
 
 def strict_error(schema: Schema, tree: Any, messages: list[str]) -> StatusError:
     """The 400 of fieldValidation=Strict for what `strict_errors` found."""
-    return cannot_be_handled(schema, tree, "strict decoding error: " + ", ".join(messages))
+    lines = [message for message in messages if _YAML_LINE.match(message)]
+    others = [message for message in messages if not _YAML_LINE.match(message)]
+    return cannot_be_handled(schema, tree, "strict decoding error: " + ", ".join([*yaml_errors(lines), *others]))
+
+
+_YAML_LINE = re.compile(r"line [0-9]+: key ", re.ASCII)
+
+
+def yaml_errors(lines: list[str]) -> list[str]:
+    """What YAML's parser says of duplicate keys, as one message; none where there are none."""
+    return ["yaml: unmarshal errors:\n  " + "\n  ".join(lines)] if lines else []

@@ -39,13 +39,14 @@ class _Refused(Exception):
 
 
 def parse_yaml(body: bytes, duplicates: list[str] | None = None, kind: str = "") -> Any:
-    """The JSON tree of the body's first document (None where it is empty). Appends the paths of keys that a mapping has
-    twice to `duplicates`; the last one counts. Raises StatusError 400 whatever is wrong with the body."""
+    """The JSON tree of the body's first document (None where it is empty). Says in `duplicates` which keys a mapping has
+    twice (`line 7: key "a" already set in map`); the last one counts. Raises StatusError 400 whatever is wrong with the body."""
     try:
         return _Builder(duplicates).build(_events(body))
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise _unreadable(f"yaml: line {line}: {error.problem}", kind) from None
+        line = error.problem_mark.line if error.problem_mark else 0
+        where = f"line {line + 1}: " if line else ""  # go-yaml takes the first line for none
+        raise _unreadable(f"yaml: {where}{error.problem}", kind) from None
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise _unreadable(f"yaml: {error}", kind) from None
     except _Refused as refused:
@@ -72,12 +73,14 @@ _NO_KEY = object()
 class _Open:
     """A collection whose end has not come. `key` is the mapping key that waits for its value."""
 
-    __slots__ = ("anchor", "key", "merges", "node")
+    __slots__ = ("anchor", "key", "line", "merges", "node")
 
     def __init__(self, node: Any, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
         self.key: Any = _NO_KEY
+        self.line = 0
+        """The key's, from 1."""
         self.merges: list[Any] = []
 
 
@@ -93,6 +96,7 @@ class _Builder:
             match event:
                 case yaml.ScalarEvent():
                     value = scalar(event)
+                    self._note_line(event)
                     self._remember(event.anchor, value)
                 case yaml.SequenceStartEvent():
                     self._push([], event.anchor)
@@ -159,14 +163,13 @@ class _Builder:
         else:
             key, parent.key = parent.key, _NO_KEY
             if key in parent.node and self.duplicates is not None:
-                self.duplicates.append(self._path(key))
+                self.duplicates.append(f'line {parent.line}: key "{key}" already set in map')
             parent.node[key] = _plain(value)
 
-    def _path(self, last: str) -> str:
-        text = ""
-        for node in self.open[:-1]:
-            text += f"[{len(node.node)}]" if isinstance(node.node, list) else f".{node.key}"
-        return f"{text}.{last}".removeprefix(".")
+    def _note_line(self, event: Any) -> None:
+        """Where the key of a mapping stands, for what is said of duplicates."""
+        if self.duplicates is not None and self.open and self.open[-1].key is _NO_KEY:
+            self.open[-1].line = event.start_mark.line + 1
 
 
 def _plain(value: Any) -> Any:

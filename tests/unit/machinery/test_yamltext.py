@@ -56,7 +56,7 @@ def test_duplicates_are_named_and_the_last_one_counts() -> None:
     duplicates: list[str] = []
     tree = parse_yaml(b"a: {k: 1, k: 2}\nl:\n- x\n- {p: 1, p: 2}\n", duplicates)
     assert tree == {"a": {"k": 2}, "l": ["x", {"p": 2}]}
-    assert duplicates == ["a.k", "l[1].p"]
+    assert duplicates == ['line 1: key "k" already set in map', 'line 4: key "p" already set in map']
 
 
 def test_only_the_first_document_is_read() -> None:

@@ -114,6 +114,13 @@ def _strategy(strategy: Obj, errs: FieldErrors) -> None:
         workload.at_most_all(errs, f"{at}.maxUnavailable", unavailable)
 
 
+def prepare_status_update(new: Obj, old: Obj) -> None:
+    """A status brings no labels."""
+    new["metadata"].pop("labels", None)
+    if "labels" in old["metadata"]:
+        new["metadata"]["labels"] = old["metadata"]["labels"]
+
+
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     status, before = new.get("status") or {}, old.get("status") or {}
     checks.non_negative(errs, "status", status, "unavailableReplicas", "collisionCount")
@@ -153,6 +160,7 @@ KIND = Kind(
     subresources=(SCALE, status_of("Deployment")),
     defaults=defaults,
     prepare_update=prepare_update,
+    prepare_status_update=prepare_status_update,
     validate=validate,
     validate_update=workload.immutable_selector,
     validate_status_update=validate_status_update,

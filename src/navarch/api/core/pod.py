@@ -38,6 +38,17 @@ def defaults(pod: Obj) -> None:
     spec = pod.setdefault("spec", {})
     default_spec(spec)
     default_pod_spec(spec)
+    if status := pod.get("status"):
+        _one_address(status)
+
+
+def _one_address(status: Obj) -> None:
+    """podIP and the first of podIPs are the same address."""
+    ips, first = status.get("podIPs") or [], status.get("podIP")
+    if first and (not ips or ips[0].get("ip") != first):
+        status["podIPs"] = [{"ip": first}]
+    elif ips and not first:
+        status["podIP"] = ips[0].get("ip", "")
 
 
 def prepare_create(pod: Obj) -> None:
@@ -163,15 +174,10 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
 
 
 def prepare_status_update(new: Obj, old: Obj) -> None:
-    """podIP and the first of podIPs are the same address."""
+    """The QoS class stays."""
     status = new.setdefault("status", {})
     if not status.get("qosClass") and (was := (old.get("status") or {}).get("qosClass")):
         status["qosClass"] = was
-    ips, first = status.get("podIPs") or [], status.get("podIP")
-    if first and (not ips or ips[0].get("ip") != first):
-        status["podIPs"] = [{"ip": first}]
-    elif ips and not first:
-        status["podIP"] = ips[0].get("ip", "")
 
 
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from navarch.machinery.schema import Schema
+from navarch.machinery.scalars import ZEROS
+from navarch.machinery.schema import Field, Schema
 
 FIELD, KEYS, VALUE, INDEX = "f:", "k:", "v:", "i:"
 _HTML = str.maketrans(
@@ -49,7 +50,7 @@ def item_element(schema: Schema) -> Callable[[Any], str]:
     items = schema.items
     fields = items.fields if items is not None else {}
     names = sorted(schema.list_map_keys)
-    defaults = {n: fields[n].default for n in names if n in fields and fields[n].default is not None}
+    defaults = {name: value for name in names if name in fields and (value := _default(fields[name])) is not None}
 
     def keyed(item: Any) -> str:
         if item is None:
@@ -70,7 +71,7 @@ def item_element(schema: Schema) -> Callable[[Any], str]:
             )
         return keys_text(keys)
 
-    if len(names) > 1 or defaults:
+    if len(names) > 1:
         return keyed
     name = names[0]
     head = f"k:{{{value_text(name)}:"
@@ -80,6 +81,14 @@ def item_element(schema: Schema) -> Callable[[Any], str]:
         return f"{head}{value_text(value)}}}" if type(value) is str else keyed(item)
 
     return by_name
+
+
+def _default(field: Field) -> Any:
+    """A key's value where an item has none: what is published, which for a field that is always written is its zero."""
+    if field.default is not None or field.presence != "always":
+        return field.default
+    zero = ZEROS.get(field.schema.scalar) if field.schema.type == "scalar" else None
+    return zero() if zero is not None else None
 
 
 def _set_element(item: Any) -> str:

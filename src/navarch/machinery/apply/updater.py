@@ -83,7 +83,7 @@ def update(managed: Managed, by: Manager, version: str, change_in: Callable[[str
     """The managers after a write in `version` by `by`. `change_in` says what changed, as a version sees it (None: not
     served, its managers are dropped)."""
     written, removed = change_in(version) or typed.NO_CHANGE
-    if not written and not removed and all(owned.version == version for owned in managed.values()):
+    if not written and not removed and all(owned.version == version and owned.fields for owned in managed.values()):
         return managed
     out: Managed = {}
     for key, owned in managed.items():
