@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import ListOptions, list_objects, open_watch
-from navarch.apiserver.request import Request, Response, User
+from navarch.apiserver.request import Request, RequestInfo, Response, User
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import ListResult, PatchType, Resource, WatchEvent
 from navarch.machinery import errors, trees
@@ -51,6 +52,9 @@ class _ObjectEncoder:
 OBJECTS = _ObjectEncoder()
 
 
+NOT_LOGGED = nullcontext()
+
+
 class _Connection:
     peer_certificate: bytes | None = None
     peer_address: tuple[str, int] = ("127.0.0.1", 0)
@@ -66,6 +70,7 @@ class InProcessClient:
         self._server = server
         self._user = user
         self._manager = user.name.rpartition(":")[2]
+        self._headers = {"user-agent": self._manager}
 
     # -- reads
 
@@ -152,23 +157,25 @@ class InProcessClient:
     async def create(
         self, resource: Resource, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = ""
     ) -> Obj:
-        registry = self._registry("create", resource, namespace, name, subresource)
-        call = self._call(registry, namespace, name, subresource)
-        if subresource:
-            virtual = self._server.virtual(registry.resource, subresource)
-            if virtual is None:
-                raise errors.path_not_found()
-            return await virtual.create(call, trees.copy(obj))
-        return (await self._server.operations.create(registry, call, trees.copy(obj), "Ignore")).obj
+        with self._logged("create", resource, namespace, name, subresource, obj):
+            registry = self._registry("create", resource, namespace, name, subresource)
+            call = self._call(registry, namespace, name, subresource)
+            if subresource:
+                virtual = self._server.virtual(registry.resource, subresource)
+                if virtual is None:
+                    raise errors.path_not_found()
+                return await virtual.create(call, trees.copy(obj))
+            return (await self._server.operations.create(registry, call, trees.copy(obj), "Ignore")).obj
 
     async def update(self, resource: Resource, obj: Obj, namespace: str = "", *, subresource: str = "") -> Obj:
         name = obj["metadata"]["name"]
-        registry = self._registry("update", resource, namespace, name, subresource)
-        call = self._call(registry, namespace, name, subresource)
-        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
-            return await virtual.update(call, lambda _: trees.copy(obj))
-        entry, _ = await self._server.operations.update(registry, call, lambda: trees.copy(obj), "Ignore")
-        return entry.obj
+        with self._logged("update", resource, namespace, name, subresource, obj):
+            registry = self._registry("update", resource, namespace, name, subresource)
+            call = self._call(registry, namespace, name, subresource)
+            if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+                return await virtual.update(call, lambda _: trees.copy(obj))
+            entry, _ = await self._server.operations.update(registry, call, lambda: trees.copy(obj), "Ignore")
+            return entry.obj
 
     async def patch(
         self,
@@ -182,15 +189,16 @@ class InProcessClient:
         field_manager: str = "",
         force: bool = False,
     ) -> Obj:
-        registry = self._registry("patch", resource, namespace, name, subresource)
-        call = self._call(registry, namespace, name, subresource, field_manager)
-        change = Patch(type, patch, force)
-        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
-            if type == "apply":
-                return await virtual.apply(call, patch, force)
-            return await virtual.update(call, change.applied_to_virtual)
-        entry, _ = await self._server.operations.patch(registry, call, change, "Ignore")
-        return entry.obj
+        with self._logged("patch", resource, namespace, name, subresource, patch):
+            registry = self._registry("patch", resource, namespace, name, subresource)
+            call = self._call(registry, namespace, name, subresource, field_manager)
+            change = Patch(type, patch, force)
+            if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+                if type == "apply":
+                    return await virtual.apply(call, patch, force)
+                return await virtual.update(call, change.applied_to_virtual)
+            entry, _ = await self._server.operations.patch(registry, call, change, "Ignore")
+            return entry.obj
 
     async def delete(
         self,
@@ -203,23 +211,25 @@ class InProcessClient:
         grace_period_seconds: int | None = None,
         propagation: Literal["", "Background", "Foreground", "Orphan"] = "",
     ) -> Obj:
-        registry = self._registry("delete", resource, namespace, name)
-        options = DeleteOptions(
-            grace_period_seconds=grace_period_seconds,
-            uid=uid or None,
-            resource_version=resource_version or None,
-            propagation=propagation,
-        )
-        entry, _ = await self._server.operations.delete(registry, self._call(registry, namespace, name), options)
-        return entry.obj
+        with self._logged("delete", resource, namespace, name):
+            registry = self._registry("delete", resource, namespace, name)
+            options = DeleteOptions(
+                grace_period_seconds=grace_period_seconds,
+                uid=uid or None,
+                resource_version=resource_version or None,
+                propagation=propagation,
+            )
+            entry, _ = await self._server.operations.delete(registry, self._call(registry, namespace, name), options)
+            return entry.obj
 
     async def delete_collection(
         self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None:
-        registry = self._registry("deletecollection", resource, namespace, fields=field_selector)
-        selection = ListOptions(label_selector=label_selector, field_selector=field_selector)
-        call = self._call(registry, namespace, "")
-        await self._server.operations.delete_collection(registry, call, DeleteOptions(), selection)
+        with self._logged("deletecollection", resource, namespace):
+            registry = self._registry("deletecollection", resource, namespace, fields=field_selector)
+            selection = ListOptions(label_selector=label_selector, field_selector=field_selector)
+            call = self._call(registry, namespace, "")
+            await self._server.operations.delete_collection(registry, call, DeleteOptions(), selection)
 
     async def raw(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
         headers = {"content-type": "application/json", "accept": "application/json", "user-agent": self._manager}
@@ -240,26 +250,46 @@ class InProcessClient:
 
     # -- helpers
 
+    def _logged(
+        self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", body: Any = None
+    ) -> AbstractContextManager[None]:
+        """Around a write: what the audit log hears of it."""
+        audit = self._server.audit
+        if audit is None or audit.policy.is_silent(verb, resource.group, resource.plural, subresource):
+            return NOT_LOGGED
+        path = _path(resource, namespace, name, subresource)
+        if not name and isinstance(body, dict):
+            name = body["metadata"].get("name", "")
+        asked = self._attributes(verb, resource, namespace, name, subresource)
+        request = Request("", path, "", self._headers, b"", _Connection())
+        request.user, request.audit_id = self._user, self._server.world.uid()
+        request.info = RequestInfo(request.path, verb, True)
+        request.decision = self._server.decide(asked)
+        return audit.of_process(request, asked, body)
+
+    def _attributes(
+        self, verb: str, resource: Resource, namespace: str, name: str, subresource: str, fields: str = ""
+    ) -> Attributes:
+        return Attributes(
+            self._user,
+            verb,
+            True,
+            group=resource.group,
+            version=resource.version,
+            resource=resource.plural,
+            subresource=subresource,
+            namespace=namespace,
+            name=name or name_selected(fields),
+            fields=fields,
+        )
+
     def _registry(
         self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", fields: str = ""
     ) -> Registry:
         registry = self._server.registries.get(GroupResource(resource.group, resource.plural))
         if registry is None:
             raise errors.path_not_found()
-        self._server.authorize(
-            Attributes(
-                self._user,
-                verb,
-                True,
-                group=resource.group,
-                version=resource.version,
-                resource=resource.plural,
-                subresource=subresource,
-                namespace=namespace,
-                name=name or name_selected(fields),
-                fields=fields,
-            )
-        )
+        self._server.authorize(self._attributes(verb, resource, namespace, name, subresource, fields))
         return registry
 
     def _call(self, registry: Registry, namespace: str, name: str, subresource: str = "", manager: str = "") -> Call:
@@ -271,3 +301,10 @@ class InProcessClient:
             subresource=subresource,
             manager=manager or self._manager,
         )
+
+
+def _path(resource: Resource, namespace: str, name: str, subresource: str) -> str:
+    """The path that the same request would have over HTTP."""
+    root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+    parts = [root, *(("namespaces", namespace) if namespace else ()), resource.plural, name, subresource]
+    return "/".join(part for part in parts if part)

@@ -121,7 +121,7 @@ class ApiServer:
         self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
         self.metrics = Metrics()
-        self.audit_log: AuditLog | None = None
+        self.audit: Audit | None = self._audit()
         self.handle: Handler = self._chain()
         """Answers an HTTP request: all filters, then the resource or path it names."""
         self.handle_as: Handler = with_statuses(self._known)
@@ -138,15 +138,14 @@ class ApiServer:
         counted = RequestMetrics(self.metrics, served, self._watches)
         anonymous = self.config.authentication.anonymous
         authenticator = Union(self._authenticators())
-        filters = standard_filters(self.world, authenticator, anonymous, self.decide, counted, self._audit())
+        filters = standard_filters(self.world, authenticator, anonymous, self.decide, counted, self.audit)
         return build(self.dispatch, filters)
 
     def _audit(self) -> Audit | None:
         if self.config.audit is None:
             return None
         policy, file = self.config.audit
-        self.audit_log = AuditLog(file, self._typed, self.world, self.metrics)
-        return Audit(policy, self.audit_log, self.world)
+        return Audit(policy, AuditLog(file, self._typed, self.world, self.metrics), self.world)
 
     def _typed(self, asked: Attributes) -> tuple[str, str]:
         """Kind and schema of what a request's body is."""
@@ -217,8 +216,8 @@ class ApiServer:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):
             await self.store.release()
-        if self.audit_log is not None:
-            await self.audit_log.close()
+        if self.audit is not None:
+            await self.audit.log.close()
         self._pools.close()
         self.caches.stop()
 

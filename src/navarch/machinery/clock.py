@@ -85,7 +85,11 @@ def _second(seconds: int) -> str:
 
 def rfc3339_micro(seconds: float) -> str:
     """A metav1.MicroTime."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    whole = int(seconds)
+    part = round((seconds - whole) * 1_000_000)
+    if part == 1_000_000:
+        whole, part = whole + 1, 0
+    return f"{_second(whole)[:-1]}.{part:06d}Z"
 
 
 def parse_time(text: str) -> float:

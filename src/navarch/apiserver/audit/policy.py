@@ -225,6 +225,15 @@ rules:
   verbs: [update, patch]
   resources:
   - {group: "", resources: [nodes/status, pods/status]}
+- level: None
+  userGroups: [system:serviceaccounts:kube-system]
+  resources:
+  - {group: "", resources: ["*/status", endpoints]}
+  - {group: apps, resources: ["*/status"]}
+  - {group: batch, resources: ["*/status"]}
+  - {group: discovery.k8s.io, resources: [endpointslices]}
+- level: None
+  users: [system:apiserver]
 - level: Metadata
 """
 """Every change by name, and every touch of secrets: what an administrator asks the log about."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
 
 from navarch.apiserver.audit.event import Record
 from navarch.apiserver.audit.log import AuditLog
-from navarch.apiserver.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, STARTED, Policy
+from navarch.apiserver.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, REQUEST, STARTED, Policy
+from navarch.apiserver.auth.interface import Attributes
 from navarch.apiserver.filters.access import attributes_of
 from navarch.apiserver.filters.request_info import is_long_running
 from navarch.apiserver.request import Handler, Request, Response, StreamWriter, Tunnel
@@ -82,12 +87,34 @@ class Audit:
 
         return run
 
+    @contextmanager
+    def of_process(self, request: Request, asked: Attributes, body: Any) -> Generator[None]:
+        """Around what a part of this process asks for without HTTP."""
+        verdict = self.policy.verdict(asked)
+        if verdict.level == NONE:
+            yield
+            return
+        if verdict.level >= REQUEST and body is not None:
+            request.body = orjson.dumps(body)
+        record = Record(request, asked, verdict, self.world.now())
+        self._log(record, RECEIVED)
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as err:
+            self._failed(record, err)
+            raise
+        record.code = 201 if asked.verb == "create" else 200
+        self._log(record, COMPLETE)
+
     # -- stages
 
     def _log(self, record: Record, stage: str) -> None:
-        """A copy of the record as it is now: the request lives on."""
-        if stage not in record.verdict.omit_stages:
-            self.log.add(replace(record, stage=stage, at=self.world.now()))
+        if stage in record.verdict.omit_stages:
+            return
+        if stage not in (COMPLETE, PANIC):  # more is to come of the request: what is known now is kept as it is
+            record = replace(record)
+        record.stage, record.at = stage, self.world.now()
+        self.log.add(record)
 
     def _failed(self, record: Record, err: BaseException) -> None:
         if isinstance(err, StatusError):

@@ -17,6 +17,8 @@ from navarch.apiserver.audit.log import LogFile
 from navarch.apiserver.audit.policy import DEFAULT, BadPolicy, parse
 from navarch.apiserver.request import User
 from navarch.apiserver.server import ApiServerConfig
+from navarch.client.resources import CONFIG_MAPS
+from navarch.machinery.errors import StatusError
 
 MAPS, SECRETS = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"
 EVERYTHING = b"""
@@ -25,7 +27,7 @@ kind: Policy
 omitManagedFields: true
 rules:
 - level: None
-  users: [quiet]
+  users: [quiet, system:apiserver]
 - level: Request
   namespaces: [default]
   resources: [{group: "", resources: [configmaps], resourceNames: [modest]}]
@@ -172,3 +174,19 @@ def test_the_file_is_rotated_and_old_ones_go(tmp_path: Path):
 def test_a_bad_policy_says_what_is_bad(change: str, why: str):
     with pytest.raises(BadPolicy, match=why):
         parse(f"apiVersion: audit.k8s.io/v1\nkind: Policy\n{change}\n".encode())
+
+
+async def test_parts_of_the_process_are_logged_like_others(tmp_path: Path):
+    path = tmp_path / "audit.log"
+    async with audited(path, DEFAULT) as server:
+        controller = server.client(User("system:serviceaccount:kube-system:x", groups=("system:masters",)))
+        await controller.create(CONFIG_MAPS, {"metadata": {"name": "a"}}, "default")
+        await controller.get(CONFIG_MAPS, "a", "default")
+        with pytest.raises(StatusError):
+            await server.client(User("pat")).delete(CONFIG_MAPS, "a", "default")
+    created, refused = lines(path)
+    assert created["requestURI"] == MAPS and created["objectRef"]["name"] == "a" and created["verb"] == "create"
+    assert created["user"]["username"] == "system:serviceaccount:kube-system:x"
+    assert created["responseStatus"]["code"] == 201
+    assert refused["verb"] == "delete" and refused["responseStatus"]["code"] == 403
+    assert refused["annotations"]["authorization.k8s.io/decision"] == "forbid"
