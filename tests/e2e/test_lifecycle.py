@@ -92,6 +92,37 @@ def test_pods_outlive_what_is_killed(beside: Cluster, part: str) -> None:
     beside.kubectl("delete", "pod", name, f"after-{part}", "--grace-period=1")
 
 
+def test_a_ready_pod_stays_ready_while_the_node_restarts(beside: Cluster) -> None:
+    """Its probe is slow, and its ConfigMap has gone meanwhile: neither makes it unready."""
+    beside.kubectl("create", "configmap", "gone", "--from-literal=a=b")
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 30}
+    made = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "ready"},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "volumes": [{"name": "v", "configMap": {"name": "gone"}}],
+            "containers": [
+                {
+                    "name": "c",
+                    "image": "nginx",
+                    "readinessProbe": probe,
+                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                }
+            ],
+        },
+    }
+    beside.apply(made)
+    beside.kubectl("wait", "--for=condition=Ready", "pod/ready", "--timeout=60s")
+    before = beside.get("pod", "ready")["status"]["conditions"]
+    beside.kubectl("delete", "configmap", "gone")
+    kill(beside, "node")
+    start(beside, "another")
+    assert beside.get("pod", "ready")["status"]["conditions"] == before
+    beside.kubectl("delete", "pod", "ready", "another", "--grace-period=1")
+
+
 def test_pods_that_were_starting_start_after_all(beside: Cluster) -> None:
     """The runtime, and then the node, are killed in the midst of it, again and again."""
     beside.kubectl("create", "deployment", "many", "--image=nginx", "--replicas=1")

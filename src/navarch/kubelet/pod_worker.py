@@ -232,11 +232,11 @@ class PodWorker:
 
     async def _start(self, pod: Obj, decided: PodPlan, slot: Slot) -> float | None:
         now = self._context.world.now()
+        self._context.probes.sync(pod, self._runtime(), self._ip())
         if decided.starts or decided.new_sandbox is not None:
             self._publish()
             self._starter.prepare(pod)
         elif not self._stale and now - self._mounted_at < REFRESH_SECONDS - 1:
-            self._context.probes.sync(pod, self._runtime(), self._ip())
             return None
         self._stale, self._mounted_at = False, now
         if decided.new_sandbox is None:
@@ -250,7 +250,6 @@ class PodWorker:
                 retry = failed if retry is None else min(retry, failed)
             self._context.probes.sync(pod, self._runtime(), self._ip())
             self._publish()
-        self._context.probes.sync(pod, self._runtime(), self._ip())
         return 0.0 if retry is None and decided.starts else retry
 
     async def _new_sandbox(self, pod: Obj, attempt: int, slot: Slot) -> None:
