@@ -6,10 +6,12 @@ from itertools import product
 from typing import Any
 
 from tests.support.apiserver import api_server
+from tests.support.requests import send
 
 from navarch.apiserver.auth.interface import Attributes
 from navarch.apiserver.auth.policy import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from navarch.apiserver.request import ANONYMOUS, User
+from navarch.apiserver.server import ApiServerConfig
 from navarch.client.resources import NAMESPACES
 
 AUTHENTICATED = "system:authenticated"
@@ -211,3 +213,16 @@ async def test_a_change_of_policy_counts_at_once():
         )
         await server.system.delete(ROLE_BINDINGS, "cluster-admin-developers", "team")
         assert not server.decide(asked).allowed
+
+
+async def test_commands_in_containers_take_create_also_when_a_websocket_begins_with_a_get():
+    config = ApiServerConfig(fixed_tokens={"get": User("get"), "both": User("both")})
+    async with api_server(config=config) as server:
+        await server.system.create(NAMESPACES, {"metadata": {"name": "team"}})
+        for name, verbs in (("get", ["get"]), ("both", ["get", "create"])):
+            rules = [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]
+            await server.system.create(CLUSTER_ROLES, {"metadata": {"name": name}, "rules": rules})
+            await bind(server, "team", name, {"kind": "User", "name": name})
+        path = "/api/v1/namespaces/team/pods/x/exec?command=ls"
+        assert (await send(server, "GET", path, token="get"))[0] == 403
+        assert (await send(server, "GET", path, token="both"))[0] == 404
