@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
@@ -11,6 +11,7 @@ from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
+from navarch.apiserver.registry.policies import AdmissionPolicyRegistry, PolicyBindingRegistry
 from navarch.apiserver.registry.proxy import SERVICE_NAME, Proxies
 from navarch.apiserver.registry.rbac import PolicyRegistry
 from navarch.apiserver.registry.reviews import review_handlers
@@ -49,23 +50,31 @@ RETURN_DELETED = frozenset(
 """Resources whose DELETE answers the object it deleted; the others answer a Status."""
 
 
+Make = Callable[[Kind, ResourceCache, "ApiServer"], Registry]
+_ADMISSION, _RBAC = "admissionregistration.k8s.io", "rbac.authorization.k8s.io"
+SPECIAL: Mapping[GroupResource, Make] = {
+    GroupResource("", "pods"): PodRegistry,
+    GroupResource("", "namespaces"): NamespaceRegistry,
+    GroupResource("", "persistentvolumes"): VolumeRegistry,
+    GroupResource("batch", "jobs"): JobRegistry,
+    GroupResource("certificates.k8s.io", "certificatesigningrequests"): CertificateRequestRegistry,
+    GroupResource(_ADMISSION, "mutatingadmissionpolicies"): AdmissionPolicyRegistry,
+    GroupResource(_ADMISSION, "validatingadmissionpolicies"): AdmissionPolicyRegistry,
+    GroupResource(_ADMISSION, "mutatingadmissionpolicybindings"): PolicyBindingRegistry,
+    GroupResource(_ADMISSION, "validatingadmissionpolicybindings"): PolicyBindingRegistry,
+    GroupResource(_RBAC, "roles"): PolicyRegistry,
+    GroupResource(_RBAC, "rolebindings"): PolicyRegistry,
+    GroupResource(_RBAC, "clusterroles"): PolicyRegistry,
+    GroupResource(_RBAC, "clusterrolebindings"): PolicyRegistry,
+}
+
+
 def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registry:
-    if not kind.hub.group:
-        if kind.plural == "pods":
-            return PodRegistry(kind, cache, server)
-        if kind.plural == "namespaces":
-            return NamespaceRegistry(kind, cache, server)
-        if kind.plural == "services":
-            config = server.config
-            return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
-    if kind.group_resource == GroupResource("batch", "jobs"):
-        return JobRegistry(kind, cache, server)
-    if kind.group_resource == GroupResource("", "persistentvolumes"):
-        return VolumeRegistry(kind, cache, server)
-    if kind.group_resource == GroupResource("certificates.k8s.io", "certificatesigningrequests"):
-        return CertificateRequestRegistry(kind, cache, server)
-    if kind.hub.group == "rbac.authorization.k8s.io":
-        return PolicyRegistry(kind, cache, server)
+    if kind.group_resource == GroupResource("", "services"):
+        config = server.config
+        return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
+    if (make := SPECIAL.get(kind.group_resource)) is not None:
+        return make(kind, cache, server)
     registry = Registry(kind, cache, server)
     registry.returns_deleted = kind.group_resource in RETURN_DELETED
     return registry
