@@ -116,7 +116,7 @@ class Ownership:
         reset = reset_fields(kind, call.subresource)
         made, entries = self._apply(served, call, kind.kind, reset, base, applied, force)
         if made is None:
-            result = trees.copy(live if live is not None else base)
+            result = orjson.loads(orjson.dumps(_bare(live if live is not None else base)))
         else:
             tree = orjson.loads(orjson.dumps(made))
             result = codec.decode_object(kind, call.version, tree, codec.IGNORE, call.warnings)
@@ -131,7 +131,7 @@ class Ownership:
         now = rfc3339(self._world.now())
         _check(versions, call, kind, applied)
         entries: list[Obj] = live["metadata"].get("managedFields") or []
-        bare = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
+        bare = _bare(live)
         try:
             managed = managers.decode(entries) if entries else self._before(versions, call, reset, bare, now)
             done = _forced(versions, call, bare, applied, managed, reset, force, now)
@@ -199,6 +199,10 @@ def _known(call: Call, recorded: list[Obj] | None, sent: Any) -> list[Obj]:
     if sent == recorded:
         return recorded
     return managers.canonical_entries(sent) or recorded
+
+
+def _bare(obj: Obj) -> Obj:
+    return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
 
 
 def _show(obj: Obj, entries: list[Obj]) -> None:

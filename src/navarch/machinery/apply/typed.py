@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from navarch.machinery.apply.elements import FIELD, item_element
 from navarch.machinery.apply.fieldset import LEAF, SELF, FieldSet, is_member, ordered
 from navarch.machinery.scalars import ZEROS
-from navarch.machinery.schema import Schema
+from navarch.machinery.schema import Field, Schema
 
 DEDUCED = Schema("any")
 """Of what no schema describes."""
@@ -46,18 +46,49 @@ def _associative(schema: Schema, value: Any) -> bool:
     return schema.type == "list" and schema.list_type != "atomic" and type(value) is list
 
 
+class _Step(NamedTuple):
+    """How a walk goes on to a field of a struct, or to a value of a map."""
+
+    element: str
+    granular: Schema | None
+    """The value's schema; None where the value is owned whole or not at all."""
+    schema: Schema
+    unwritten: Any
+    """What Go would have written of a field that is not there; ABSENT: nothing."""
+
+
 @lru_cache(maxsize=8192)
-def _steps(schema: Schema) -> dict[str, tuple[str, Schema | None]]:
-    """By the names of a struct's fields: the element, and the schema of what can be granular."""
+def _steps(schema: Schema) -> dict[str, _Step]:
+    """By the names of a struct's fields; empty for all else."""
+    fields = schema.fields if schema.type == "object" else {}
     return {
-        name: (FIELD + name, None if _is_leaf(field.schema) else field.schema) for name, field in schema.fields.items()
+        name: _Step(FIELD + name, None if _is_leaf(field.schema) else field.schema, field.schema, _unwritten(field))
+        for name, field in fields.items()
     }
+
+
+def _step(schema: Schema, name: str) -> _Step:
+    """The step to what is no declared field."""
+    below = child_of(schema, name)
+    return _Step(FIELD + name, None if _is_leaf(below) else below, below, ABSENT)
 
 
 def _is_leaf(schema: Schema) -> bool:
     if schema.type == "list":
         return schema.list_type == "atomic"
     return schema.type == "scalar" or schema.map_type == "atomic"
+
+
+_EMPTY: dict[str, Any] = {}
+
+
+def _unwritten(field: Field) -> Any:
+    if field.presence != "always":
+        return ABSENT
+    if field.schema.type == "object":
+        return _EMPTY
+    zero = ZEROS.get(field.schema.scalar) if field.schema.type == "scalar" else None
+    return zero() if zero is not None else None
 
 
 def whole(schema: Schema, value: Any) -> FieldSet:
@@ -68,19 +99,10 @@ def whole(schema: Schema, value: Any) -> FieldSet:
         if schema.map_type != "granular":
             return LEAF
         node: FieldSet = {SELF: LEAF}
-        if schema.type == "object":
-            steps = _steps(schema)
-            for name in sorted(value):
-                if (step := steps.get(name)) is not None:
-                    element, below = step
-                    node[element] = LEAF if below is None else whole(below, value[name])
-                else:
-                    node[FIELD + name] = whole(DEDUCED, value[name])
-            return node
-        below = schema.items if schema.type == "map" and schema.items is not None else DEDUCED
-        leaf = _is_leaf(below)
+        steps = _steps(schema)
         for name in sorted(value):
-            node[FIELD + name] = LEAF if leaf else whole(below, value[name])
+            element, granular, _, _ = steps.get(name) or _step(schema, name)
+            node[element] = LEAF if granular is None else whole(granular, value[name])
         return node
     if _associative(schema, value):
         return _whole_list(schema, value)
@@ -156,43 +178,29 @@ def _compare(schema: Schema, old: Any, new: Any) -> tuple[FieldSet | None, Field
 def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> tuple[FieldSet | None, FieldSet | None]:
     written: FieldSet = {}
     removed: FieldSet = {}
+    steps = _steps(schema)
     for name, value in new.items():
-        was = old[name] if name in old else _unwritten(schema, name)
+        element, granular, below, unwritten = steps.get(name) or _step(schema, name)
+        was = old.get(name, unwritten)
         if was is ABSENT:
-            written[FIELD + name] = whole(child_of(schema, name), value)
-            continue
-        if was is value or was == value:
-            continue
-        more, less = _compare(child_of(schema, name), was, value)
-        if more is not None:
-            written[FIELD + name] = more
-        if less is not None:
-            removed[FIELD + name] = less
-    for name in old.keys() - new.keys():
-        now = _unwritten(schema, name)
-        if now is ABSENT:
-            removed[FIELD + name] = whole(child_of(schema, name), old[name])
-        elif old[name] != now:
-            more, less = _compare(child_of(schema, name), old[name], now)
-            if more is not None:
-                written[FIELD + name] = more
-            if less is not None:
-                removed[FIELD + name] = less
+            written[element] = LEAF if granular is None else whole(granular, value)
+        elif was is not value and was != value:
+            _put(element, _compare(below, was, value), written, removed)
+    for name, was in old.items():
+        if name not in new:
+            element, _, below, unwritten = steps.get(name) or _step(schema, name)
+            if unwritten is ABSENT:
+                removed[element] = whole(below, was)
+            elif was != unwritten:
+                _put(element, _compare(below, was, unwritten), written, removed)
     return ordered(written) or None, ordered(removed) or None
 
 
-def _unwritten(schema: Schema, name: str) -> Any:
-    """What Go would have written of a field that is not there."""
-    field = schema.fields.get(name) if schema.type == "object" else None
-    if field is None or field.presence != "always":
-        return ABSENT
-    if field.schema.type == "object":
-        return _EMPTY
-    zero = ZEROS.get(field.schema.scalar) if field.schema.type == "scalar" else None
-    return zero() if zero is not None else None
-
-
-_EMPTY: dict[str, Any] = {}
+def _put(element: str, nodes: tuple[FieldSet | None, FieldSet | None], written: FieldSet, removed: FieldSet) -> None:
+    if nodes[0] is not None:
+        written[element] = nodes[0]
+    if nodes[1] is not None:
+        removed[element] = nodes[1]
 
 
 def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> tuple[FieldSet | None, FieldSet | None]:
@@ -219,11 +227,7 @@ def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> tuple[Fiel
         elif not now:
             removed[element] = whole(items, was[0])
         else:
-            more, less = _compare(items, was[0], now[0])
-            if more is not None:
-                written[element] = more
-            if less is not None:
-                removed[element] = less
+            _put(element, _compare(items, was[0], now[0]), written, removed)
     return ordered(written) or None, ordered(removed) or None
 
 
