@@ -45,6 +45,9 @@ def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference
             recorded, ours = (sorted(set(map(_cause, causes))) for causes in (recorded, ours))
         elif path.endswith("managedFields"):
             recorded, ours = (sorted(entries, key=_manager) for entries in (recorded, ours))
+        if len(recorded) != len(ours) and (named := _by_name(recorded, ours)):
+            yield from differences(*named, path)
+            return
         for number in range(max(len(recorded), len(ours))):
             pair = (side[number] if number < len(side) else MISSING for side in (recorded, ours))
             yield from differences(*pair, f"{path}.{number}")
@@ -55,6 +58,17 @@ def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference
 def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
     """Orders managers by what they are: their own order goes by the second."""
     return tuple(str(entry.get(key, "")) for key in ("manager", "operation", "subresource", "apiVersion"))
+
+
+def _by_name(recorded: list[Any], ours: list[Any]) -> list[dict[str, Any]]:
+    """Two lists of named things as objects, where every name is there once; else empty."""
+    found: list[dict[str, Any]] = []
+    for side in (recorded, ours):
+        named = {item["name"]: item for item in side if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        if len(named) != len(side):
+            return []
+        found.append(named)
+    return found
 
 
 def _cause(cause: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def our_server() -> Iterator[Endpoint]:
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def run() -> None:
-        admin = User("admin", groups=("system:masters",))
+        admin = User("admin", uid="admin", groups=("system:masters",))
         config = ApiServerConfig(fixed_tokens={TOKEN: admin}, advertise_address="192.0.2.1")
         server = ApiServer(MemoryStore(), RealWorld(seed=1), config)
         await server.start()

@@ -14,6 +14,9 @@ from tests.differential import recording
 from tests.differential.play import Player, from_kubeconfig
 from tests.differential.script import areas
 
+PAUSE = 0.015
+"""Between steps: a kube-apiserver judges by caches of its own, roles say."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -22,7 +25,7 @@ def main() -> None:
     parser.add_argument("--run", default=format(int(time.time()), "x")[-5:], help="what makes this run's names its own")
     parser.add_argument("areas", nargs="*", help="which areas are recorded anew (default: all)")
     options = parser.parse_args()
-    player = Player(from_kubeconfig(options.kubeconfig), options.run)
+    player = Player(from_kubeconfig(options.kubeconfig), options.run, PAUSE)
     options.out.mkdir(parents=True, exist_ok=True)
     for area, steps in areas().items():
         wanted = not options.areas or area in options.areas

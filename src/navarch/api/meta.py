@@ -13,6 +13,7 @@ ANNOTATIONS_BYTES = 256 * 1024
 MANAGER_LENGTH = 128
 SUBRESOURCE_LENGTH = 256
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+STANDARD_FINALIZERS = ("kubernetes", ORPHAN, FOREGROUND)
 IMMUTABLE = "field is immutable"
 
 
@@ -124,6 +125,14 @@ def _owners(owners: Sequence[Obj], errs: FieldErrors) -> None:
                 errs.invalid(path, owners, message)
             else:
                 controller = this
+
+
+def validate_finalizer_names(metadata: Obj, errs: FieldErrors) -> None:
+    """Of built-in kinds: a finalizer is one of the system's own, or has a prefix."""
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            message = "name is neither a standard finalizer name nor is it fully qualified"
+            errs.invalid(f"metadata.finalizers[{index}]", finalizer, message)
 
 
 def _finalizers(finalizers: Sequence[str], errs: FieldErrors) -> None:

@@ -21,6 +21,7 @@ def decode_object(
 
     `validation` is the fieldValidation directive: unknown and duplicate fields are ignored, become `warnings`, or are
     refused. Raises StatusError 400."""
+    tree = {} if tree is None else tree
     check_type(kind, version, tree)
     shape = schema(version.definition)
     if validation == IGNORE:

@@ -90,7 +90,8 @@ class Discovery:
         for kind, version in served:
             resources.append(_resource(kind, version))
             resources.extend(_subresource(kind, s) for s in sorted(kind.subresources, key=lambda s: s.name))
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": str(gv), "resources": resources}
+        typed: Obj = {"kind": "APIResourceList"} if not gv.group else {"kind": "APIResourceList", "apiVersion": "v1"}
+        return {**typed, "groupVersion": str(gv), "resources": resources}
 
     # -- aggregated
 

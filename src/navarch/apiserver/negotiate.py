@@ -42,18 +42,16 @@ def accepted(header: str) -> Output:
     choices.sort(key=lambda c: -c[0])
     for _, media, params in choices:
         kind = params.get("as", "")
+        if kind == "Table" and media == PROTOBUF:
+            continue
         if kind and (kind not in AS_KINDS or params.get("g") != META_GROUP or params.get("v") not in ("v1", "v1beta1")):
             continue
-        if media in ("*/*", "application/*"):
+        if media == "*/*":
             media = JSON
         if media in MEDIA_TYPES:
             return Output(media, kind, params.get("v", "") if kind else "")
-    raise StatusError(
-        406,
-        "NotAcceptable",
-        "406: Not Acceptable\n\nAvailable representations: " + ", ".join(MEDIA_TYPES),
-        {},
-    )
+    message = "406: Not Acceptable\n\nAvailable representations: " + ", ".join(MEDIA_TYPES)
+    raise StatusError(406, "NotAcceptable", message, None if "as=" in header else {})
 
 
 def _choice(text: str) -> tuple[float, str, dict[str, str]]:

@@ -60,6 +60,9 @@ class Operations:
 
         async def make(existing: Entry | None) -> Obj:
             obj = _decoded(registry, call, tree(), validation)
+            if not obj["metadata"].get("name"):
+                why = f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+                raise errors.bad_request(why)
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)
 
@@ -75,7 +78,10 @@ class Operations:
                 raise errors.not_found(registry.resource, call.name)
             tree = trees.copy(codec.from_hub(registry.kind, call.version, existing.obj))
             patched = patch.applied_to(tree, call.version)
-            obj = _decoded(registry, call, patched, validation)
+            try:
+                obj = _decoded(registry, call, patched, validation)
+            except StatusError as err:
+                raise errors.bad_patch(err) from None
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)
 

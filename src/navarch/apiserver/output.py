@@ -9,14 +9,17 @@ import orjson
 
 from navarch.api import wire
 from navarch.api.kind import Kind, Version
+from navarch.api.schemas import has, schema
 from navarch.apiserver import codec
 from navarch.apiserver.negotiate import JSON, PROTOBUF, Output, dump, encode
 from navarch.apiserver.registry.listing import Page
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import tables
+from navarch.machinery.normalise import normalise
 from navarch.machinery.protobuf import seal, varint
 from navarch.machinery.types import Obj
 
+NO_COLUMNS = b'"columnDefinitions":null'
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -59,6 +62,8 @@ class View:
         table = tables.table(self._kind, objs, self._world.now(), include, metadata, headers)
         if self._output.version != "v1":
             table["apiVersion"] = f"meta.k8s.io/{self._output.version}"
+            for row in table["rows"] if self._include == "Metadata" else ():
+                row["object"]["apiVersion"] = table["apiVersion"]
         return table
 
     def _body(self, tree: Obj, pretty: bool) -> bytes:
@@ -86,7 +91,7 @@ class View:
                     "kind": "PartialObjectMetadataList",
                     "apiVersion": f"meta.k8s.io/{version}",
                     "metadata": metadata,
-                    "items": [partial(obj, version) for obj in objs],
+                    "items": [partial(obj, version) for obj in objs] or None,
                 }
                 return self._body(tree, pretty)
             case _:
@@ -116,21 +121,38 @@ class View:
     def event(self, type: str, entry: Entry, revision: int) -> bytes:
         if self._plain:
             return b'{"type":"%b","object":%b}\n' % (type.encode(), entry.data_at(revision))
-        return self._event(type, self._shown(entry.obj_at(revision)))
+        obj = entry.obj_at(revision)
+        if self._output.kind == "Table":
+            return self._event(type, self._table([obj], {"resourceVersion": str(revision)}, headers=False))
+        return self._event(type, self._shown(obj))
+
+    def first_event(self, chunk: bytes) -> bytes:
+        """A watch's first event: of Tables, the only one that tells the columns."""
+        if self._output.kind != "Table":
+            return chunk
+        return chunk.replace(NO_COLUMNS, NO_COLUMNS[:-4] + dump(tables.column_definitions(self._kind)), 1)
 
     def bookmark(self, revision: int, initial_events_end: bool) -> bytes:
-        metadata: Obj = {"resourceVersion": str(revision), "creationTimestamp": None}
+        metadata: Obj = {"resourceVersion": str(revision)}
         if initial_events_end:
             metadata["annotations"] = INITIAL_EVENTS_END
         obj: Obj = {"kind": self._kind.kind, "apiVersion": str(self._version.gv), "metadata": metadata}
         match self._output.kind:
             case "Table":
-                obj = self._table([obj], {"resourceVersion": str(revision)})
+                obj = self._table([self._zero(metadata)], {"resourceVersion": str(revision)}, headers=False)
+                for row in obj["rows"] if self._include != "None" else ():
+                    del row["object"]["metadata"]["name"]
             case "PartialObjectMetadata" | "PartialObjectMetadataList":
                 obj = partial(obj, self._output.version)
             case _:
                 pass
         return self._event("BOOKMARK", obj)
+
+    def _zero(self, metadata: Obj) -> Obj:
+        """An object that is nothing but its metadata, as the kind's row can print it."""
+        definition = self._kind.hub.definition
+        obj = normalise(schema(definition), {}) if has(definition) else {}
+        return {**obj, "metadata": {"name": "", **metadata}}
 
     def error(self, status: Obj) -> bytes:
         """The event that ends a watch with a Status."""

@@ -13,7 +13,7 @@ from navarch.api.kind import Kind, Version
 from navarch.api.schemas import schema
 from navarch.apiserver import codec, negotiate, options
 from navarch.apiserver.fanout import Watcher
-from navarch.apiserver.negotiate import JSON, PROTOBUF, accepted, is_pretty, read_body
+from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
 from navarch.apiserver.output import View
 from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call
@@ -39,6 +39,12 @@ PATCH_TYPES: dict[str, PatchType] = {
     "application/apply-patch+yaml": "apply",
 }
 NAMESPACES = GroupResource("", "namespaces")
+NAMESPACE_NEEDED = frozenset(("create", "get", "update", "patch", "delete"))
+"""Verbs that no path across namespaces has, where the kind is in namespaces."""
+WATCHABLE = (
+    "only the following media types are accepted: application/json;stream=watch, "
+    "application/vnd.kubernetes.protobuf;stream=watch"
+)
 STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 WATCH_SECONDS = 1800
 """A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
@@ -82,8 +88,10 @@ class Rest:
         if target.subresource:
             return self._subresource(request, target, registry, version)
         verb = target.verb
-        if verb not in kind.verbs:
+        if verb not in kind.verbs or request.method == "HEAD":
             raise not_allowed()
+        if kind.namespaced and not target.namespace and verb in NAMESPACE_NEEDED:
+            raise not_allowed() if verb == "create" else errors.path_not_found()
         match verb:
             case "get":
                 return self._get(request, target, registry, version)
@@ -106,8 +114,15 @@ class Rest:
 
     # -- reads
 
-    def _view(self, request: Request, registry: Registry, version: Version) -> View:
+    def _view(
+        self, request: Request, registry: Registry, version: Version, many: bool = False, watch: bool = False
+    ) -> View:
         output = accepted(request.headers.get("accept", ""))
+        if output.kind.startswith("Partial") and output.kind.endswith("List") != many:
+            what = "is a list" if many else "is not a list"
+            raise StatusError(406, "NotAcceptable", f"you requested {output.kind}, but the requested object {what}")
+        if watch and output.media == YAML:
+            raise StatusError(406, "NotAcceptable", WATCHABLE)
         include = request.param("includeObject") if output.kind == "Table" else ""
         if include not in ("", "None", "Metadata", "Object"):
             raise errors.bad_request(f'unrecognized includeObject value: "{include}"')
@@ -130,26 +145,28 @@ class Rest:
         return self._answer(request, view, registry.get(target.namespace, target.name))
 
     def _list(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry, version, many=True)
         asked = options.list_options(request, False)
 
         def answer(page: Page) -> Response:
             return Response(200, view.list(page, is_pretty(request)), content_type=_content_type(request))
 
+        async def older(found: Awaitable[Page]) -> Response:
+            return answer(await found)
+
         if self._server.embedded:
             page = list_objects(registry, target.namespace, asked, self._server.caches.revision)
-            if isinstance(page, Page):
-                return answer(page)
+            return answer(page) if isinstance(page, Page) else older(page)
 
         async def later() -> Response:
             current = await self._server.current()
             found = list_objects(registry, target.namespace, asked, current)
-            return answer(found if isinstance(found, Page) else await found)
+            return answer(found) if isinstance(found, Page) else await older(found)
 
         return later()
 
     def _watch(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry, version, watch=True)
         asked = options.list_options(request, True)
         server = self._server
         select(registry, target.namespace, asked)
@@ -160,9 +177,12 @@ class Rest:
 
         def stream(writer: StreamWriter) -> Callable[[], None] | None:
             watcher: Watcher | None = None
+            started = False
 
             def sink(chunks: Sequence[bytes]) -> None:
-                writer.write(chunks)
+                nonlocal started
+                writer.write(chunks if started else [view.first_event(chunks[0]), *chunks[1:]])
+                started = True
                 if writer.buffered > HIGH_WATER and watcher is not None and not watcher.paused:
                     watcher.pause()
                     writer.on_drain(watcher.resume)
@@ -270,7 +290,7 @@ class Rest:
     async def _delete_collection(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version
     ) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry, version, many=True)
         asked, dry_run = options.delete_options(request)
         selection = options.list_options(request, False)
         call, _ = self._call(request, target, version, "DeleteOptions")
@@ -386,14 +406,15 @@ def read_patch(request: Request) -> Patch:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = PATCH_TYPES.get(media)
     if kind is None:
-        raise errors.unsupported_media_type(PATCH_TYPES)
+        raise errors.unsupported_patch_type()
     force = request.param("force")
     if kind != "apply":
         if force:
             errs = errors.FieldErrors()
             errs.forbidden("force", "may not be specified for non-apply patch")
             raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
-        return Patch(kind, decode.parse_json(request.body))
+        tree = decode.parse_json(request.body)
+        return Patch(kind, {} if tree is None and kind == "strategic" else tree)
     if not request.param("fieldManager"):
         errs = errors.FieldErrors()
         errs.required("fieldManager", "is required for apply patch")

@@ -11,7 +11,7 @@ from navarch import __version__
 from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
 from navarch.apiserver.negotiate import JSON, dump, is_pretty
 from navarch.apiserver.request import Handler, Request, Response
-from navarch.machinery import metrics
+from navarch.machinery import errors, metrics
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
@@ -63,7 +63,11 @@ class Routes:
             case ["livez" | "readyz" | "healthz", *_]:
                 return health(request, parts, self.checks)
             case ["api" | "apis", *_] if len(parts) <= 3:
-                return self._discovery.handle(request, parts) or not_found()
+                if answer := self._discovery.handle(request, parts):
+                    return answer
+                if parts[0] == "api" or (parts[1:2] and parts[1] in self._discovery.groups()):
+                    raise errors.path_not_found()
+                return not_found()
             case ["openapi", "v2" | "v3", *_]:
                 return self._openapi(request, parts)
             case ["metrics"]:

@@ -259,6 +259,8 @@ class ApiServer:
         info = request.info
         if info.is_resource and (info.group, info.version) in self._groups:
             return self._rest.handle(request, info)
+        if info.is_resource and (not info.group or any(info.group == group for group, _ in self._groups)):
+            raise errors.path_not_found()
         return self.routes.handle(request)
 
     def lookup(self, resource: GroupResource, namespace: str, name: str) -> Obj | None:

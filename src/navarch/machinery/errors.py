@@ -109,6 +109,13 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def bad_patch(cause: StatusError) -> StatusError:
+    """The 422 of a patch whose result cannot be decoded."""
+    errs = FieldErrors()
+    errs.items.append(FieldError("FieldValueInvalid", "patch", f"Invalid value: {cause.message}"))
+    return invalid(GroupKind("", ""), "", errs)
+
+
 def unauthorized(message: str = "Unauthorized") -> StatusError:
     return StatusError(401, "Unauthorized", message)
 
@@ -143,6 +150,10 @@ def unsupported_media_type(media_types: Iterable[str]) -> StatusError:
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: " + ", ".join(media_types),
     )
+
+
+def unsupported_patch_type() -> StatusError:
+    return StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
 def entity_too_large(message: str) -> StatusError:

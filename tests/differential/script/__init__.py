@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from tests.differential.script import access, apply, kinds, setup
+from tests.differential.script import access, apply, kinds, protocol, reads, setup, writes
 from tests.differential.steps import Step
+
+AREAS = {
+    "setup": setup,
+    "kinds": kinds,
+    "access": access,
+    "apply": apply,
+    "protocol": protocol,
+    "reads": reads,
+    "writes": writes,
+}
 
 
 def areas() -> dict[str, list[Step]]:
-    return {
-        "setup": list(setup.steps()),
-        "kinds": list(kinds.steps()),
-        "access": list(access.steps()),
-        "apply": list(apply.steps()),
-    }
+    return {name: list(area.steps()) for name, area in AREAS.items()}

@@ -13,7 +13,7 @@ from typing import Protocol
 import orjson
 
 from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
-from navarch.api.meta import validate_metadata, validate_metadata_update
+from navarch.api.meta import validate_finalizer_names, validate_metadata, validate_metadata_update
 from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Operation
@@ -169,7 +169,6 @@ class Registry:
         metadata["creationTimestamp"] = rfc3339(self.env.world.now())
         metadata["uid"] = self.env.world.uid()
         metadata.pop("resourceVersion", None)
-        metadata.pop("generation", None)
         metadata.pop("selfLink", None)
         metadata.pop("deletionTimestamp", None)
         metadata.pop("deletionGracePeriodSeconds", None)
@@ -185,6 +184,8 @@ class Registry:
         kind.normalise(obj)
         errs = FieldErrors()
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
+        if metadata.get("finalizers") and not kind.typed_items:
+            validate_finalizer_names(metadata, errs)
         kind.validate(obj, errs)
         call.version.validate_create(obj, errs)
         if errs:
@@ -260,7 +261,7 @@ class Registry:
     def _check_preconditions(self, call: Call, existing: Entry, obj: Obj) -> None:
         metadata = obj["metadata"]
         uid, old_uid = metadata.get("uid", ""), existing.obj["metadata"].get("uid", "")
-        if uid and uid != old_uid:
+        if uid and uid != old_uid and call.options.get("kind") != "PatchOptions":
             raise errors.conflict(self.resource, call.name, _uid_mismatch(existing.key, uid, old_uid))
         version = metadata.get("resourceVersion") or "0"
         if version == "0":
@@ -290,6 +291,8 @@ class Registry:
             self._count_generation(obj, old)
             kind.normalise(obj)
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
+        if metadata.get("finalizers") and not kind.typed_items:
+            validate_finalizer_names(metadata, errs)
         validate_metadata_update(metadata, old_metadata, errs)
         if call.subresource == "status":
             kind.validate_status_update(obj, old, errs)

@@ -185,7 +185,7 @@ def _page_of_cache(registry: Registry, selection: Selection, options: ListOption
         matches = selection.within
         entries = [e for e in entries if matches(e)]
     limit = options.limit
-    if not limit or options.resource_version == "0" or len(entries) <= limit:
+    if limit <= 0 or options.resource_version == "0" or len(entries) <= limit:
         return Page(revision, entries)
     token = encode_continue(entries[limit - 1].key, cache.prefix, revision)
     unselected = not options.label_selector and not options.field_selector

@@ -68,6 +68,8 @@ def _pointer(operation: Obj, member: str) -> list[str]:
         raise _Inapplicable
     if not text:
         return []
+    if "/" not in text:
+        raise _Inapplicable
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]] or [""]
 
 
@@ -129,9 +131,13 @@ def _remove(document: Any, path: list[str]) -> None:
 
 
 def _replace(document: Any, path: list[str], value: Any) -> None:
+    """Replacing a member that is not there adds it, as in upstream's library."""
     parent = _parent(document, path)
+    if isinstance(parent, dict):
+        parent[path[-1]] = value
+        return
     _child(parent, path[-1])
-    parent[path[-1] if isinstance(parent, dict) else _index(path[-1], len(parent))] = value
+    parent[_index(path[-1], len(parent))] = value
 
 
 def _test(document: Any, path: list[str], value: Any) -> None:
