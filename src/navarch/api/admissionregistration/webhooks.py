@@ -23,7 +23,7 @@ from navarch.api.admissionregistration.rules import (
     warnings,
 )
 from navarch.api.columns import AGE, NAME
-from navarch.api.kind import Column, Kind
+from navarch.api.kind import Column, Kind, Mutate
 from navarch.api.podspec import checks
 from navarch.api.retired import retired
 from navarch.machinery import names
@@ -31,7 +31,6 @@ from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
-MUTATING, VALIDATING = "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"
 SIDE_EFFECTS, NO_SIDE_EFFECTS = ("None", "NoneOnDryRun", "Some", "Unknown"), ("None", "NoneOnDryRun")
 REVIEW_VERSIONS = ("v1", "v1beta1")
 
@@ -45,8 +44,6 @@ def _defaults(obj: Obj, **values: Any) -> None:
         default(hook, **values)
         for field in ("namespaceSelector", "objectSelector"):
             default(hook, **{field: {}})
-        if obj.get("kind") == MUTATING:
-            default(hook, reinvocationPolicy="Never")
         default_scope(hook.get("rules") or ())
         if (service := (hook.get("clientConfig") or {}).get("service")) is not None:
             default(service, port=443)
@@ -56,11 +53,26 @@ def defaults(obj: Obj) -> None:
     _defaults(obj, failurePolicy="Fail", matchPolicy="Equivalent", timeoutSeconds=10)
 
 
+def mutating_defaults(obj: Obj) -> None:
+    defaults(obj)
+    _default_reinvocation(obj)
+
+
+def _default_reinvocation(obj: Obj) -> None:
+    for hook in webhooks_of(obj):
+        default(hook, reinvocationPolicy="Never")
+
+
 def beta_defaults(obj: Obj) -> None:
     _defaults(obj, failurePolicy="Ignore", matchPolicy="Exact", sideEffects="Unknown", timeoutSeconds=30)
     for hook in webhooks_of(obj):
         if not hook.get("admissionReviewVersions"):
             hook["admissionReviewVersions"] = ["v1beta1"]
+
+
+def mutating_beta_defaults(obj: Obj) -> None:
+    beta_defaults(obj)
+    _default_reinvocation(obj)
 
 
 # -- validation
@@ -201,7 +213,7 @@ def row(obj: Obj, now: float) -> list[Any]:
     return [obj["metadata"]["name"], len(webhooks_of(obj)), age_of(obj, now)]
 
 
-def _kind(name: str, plural: str) -> Kind:
+def _kind(name: str, plural: str, current: Mutate, beta: Mutate) -> Kind:
     return Kind(
         kind=name,
         plural=plural,
@@ -209,9 +221,9 @@ def _kind(name: str, plural: str) -> Kind:
         namespaced=False,
         versions=(
             replace(version(name), validate_create=validate_strictly, validate_update=validate_strict_update),
-            retired(GROUP, "v1beta1", name, "1.16", "1.22", f"{GROUP}/v1", defaults=beta_defaults),
+            retired(GROUP, "v1beta1", name, "1.16", "1.22", f"{GROUP}/v1", defaults=beta),
         ),
-        defaults=defaults,
+        defaults=current,
         validate=validate,
         warnings=warnings,
         has_generation=True,
@@ -226,6 +238,6 @@ def _kind(name: str, plural: str) -> Kind:
 
 
 KINDS = (
-    _kind(MUTATING, "mutatingwebhookconfigurations"),
-    _kind(VALIDATING, "validatingwebhookconfigurations"),
+    _kind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", mutating_defaults, mutating_beta_defaults),
+    _kind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", defaults, beta_defaults),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
+from navarch.apiserver.registry.devices import ClaimRegistry, SliceRegistry
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
@@ -62,6 +63,9 @@ SPECIAL: Mapping[GroupResource, Make] = {
     GroupResource(_ADMISSION, "validatingadmissionpolicies"): AdmissionPolicyRegistry,
     GroupResource(_ADMISSION, "mutatingadmissionpolicybindings"): PolicyBindingRegistry,
     GroupResource(_ADMISSION, "validatingadmissionpolicybindings"): PolicyBindingRegistry,
+    GroupResource("resource.k8s.io", "resourceclaims"): ClaimRegistry,
+    GroupResource("resource.k8s.io", "resourceclaimtemplates"): ClaimRegistry,
+    GroupResource("resource.k8s.io", "resourceslices"): SliceRegistry,
     GroupResource(_RBAC, "roles"): PolicyRegistry,
     GroupResource(_RBAC, "rolebindings"): PolicyRegistry,
     GroupResource(_RBAC, "clusterroles"): PolicyRegistry,
