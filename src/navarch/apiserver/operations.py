@@ -78,23 +78,23 @@ class Operations:
                 raise errors.not_found(registry.resource, call.name)
             tree = trees.copy(codec.from_hub(registry.kind, call.version, existing.obj))
             patched = patch.applied_to(tree, call.version)
+            if patch.duplicates and validation == codec.STRICT:
+                raise patch.unfit(patched, "strict decoding error: " + ", ".join(patch.duplicates))
             try:
                 obj = _decoded(registry, call, patched, validation)
             except StatusError as err:
-                raise errors.bad_patch(err) from None
+                raise patch.unfit(patched, err.message) from None
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)
 
+        if validation == codec.WARN:
+            call.warnings.extend(patch.duplicates)
         return await registry.update(call, make)
 
     async def _apply(self, registry: Registry, call: Call, patch: Patch, validation: str) -> tuple[Entry, bool]:
         async def make(existing: Entry | None) -> Obj:
             live = existing.obj if existing is not None else None
             obj = self.ownership.apply(registry.kind, call, live, patch.tree, patch.force)
-            if not obj["metadata"].get("name"):
-                raise errors.bad_request(
-                    f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
-                )
             check_name(obj["metadata"], call.name)
             if patch.duplicates and validation == codec.STRICT:
                 lines = "".join(yaml_errors(list(patch.duplicates)))
@@ -153,11 +153,13 @@ def _decoded(registry: Registry, call: Call, tree: Any, validation: str) -> Obj:
 
 
 def check_name(metadata: Obj, name: str) -> None:
-    """The body's name is the path's, or absent."""
+    """The body's name is the path's."""
     found = metadata.get("name", "")
     if not found:
-        metadata["name"] = name
-    elif found != name:
+        raise errors.bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if found != name:
         raise errors.bad_request(f"the name of the object ({found}) does not match the name on the URL ({name})")
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from navarch.api.kind import Version
 from navarch.api.schemas import schema
 from navarch.client.interface import PatchType
 from navarch.machinery import errors
+from navarch.machinery.errors import StatusError
 from navarch.machinery.patch.json_patch import apply as apply_json_patch
+from navarch.machinery.patch.json_patch import go_kind
 from navarch.machinery.patch.merge import apply as apply_merge_patch
 from navarch.machinery.patch.strategic import apply as apply_strategic_patch
+from navarch.machinery.patch.strategic import go_text
 from navarch.machinery.types import Obj
 
 MAX_OPERATIONS = 10_000
@@ -25,25 +30,47 @@ class Patch:
     force: bool = False
     """Server-side apply takes fields over from other managers."""
     duplicates: tuple[str, ...] = ()
-    """Which fields the patch gives twice, a message each (of apply only)."""
+    """Which fields the patch gives twice, a message each."""
 
     def applied_to(self, tree: Obj, version: Version) -> Obj:
         """The patched tree, of the same version. May use `tree` up. Raises StatusError 400, 413 or 422."""
         if self.type == "json":
             return self._json(tree)
-        if not isinstance(self.tree, dict):
-            raise errors.bad_request("the patch is not a JSON object")
+        change = self._object()
         if self.type == "merge":
-            return apply_merge_patch(tree, self.tree)
-        return apply_strategic_patch(tree, self.tree, schema(version.definition))
+            return apply_merge_patch(tree, change)
+        return apply_strategic_patch(tree, change, schema(version.definition))
 
     def applied_to_virtual(self, tree: Obj) -> Obj:
         """The same for an object without a schema of its own kind (a Scale): its lists are all atomic."""
-        return self._json(tree) if self.type == "json" else apply_merge_patch(tree, self.tree)
+        return self._json(tree) if self.type == "json" else apply_merge_patch(tree, self._object())
+
+    def _object(self) -> Obj:
+        if isinstance(self.tree, dict):
+            return self.tree
+        merge = self.type == "merge"
+        if self.tree is None:
+            if merge:
+                raise errors.bad_request("Invalid JSON Patch")
+            return {}
+        raise errors.bad_request(
+            f"{'error decoding patch: ' if merge else ''}json: cannot unmarshal {go_kind(self.tree)} into Go value of "
+            "type map[string]interface {}"
+        )
+
+    def unfit(self, patched: Any, why: str) -> StatusError:
+        """The 422 of a patch whose outcome is no object of the kind."""
+        if self.type == "strategic":
+            shown, why = go_text(self.tree), why.partition(" cannot be handled as a ")[2].partition(": ")[2] or why
+        else:
+            shown = orjson.dumps(patched).decode()
+        return errors.bad_patch(shown, why)
 
     def _json(self, tree: Obj) -> Obj:
         if not isinstance(self.tree, list):
-            raise errors.bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+            raise errors.bad_request(
+                f"error decoding patch: json: cannot unmarshal {go_kind(self.tree)} into Go value of type []handlers.jsonPatchOp"
+            )
         if len(self.tree) > MAX_OPERATIONS:
             raise errors.entity_too_large(
                 f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(self.tree)}"

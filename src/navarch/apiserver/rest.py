@@ -272,7 +272,12 @@ class Rest:
     ) -> Response:
         view = self._view(request, registry, version)
         call, validation = self._call(request, target, version, "PatchOptions", subresource)
-        patch = read_patch(request)
+        try:
+            patch = read_patch(request, validation)
+        except StatusError as err:
+            if err.code == 400 and "apply-patch" not in request.headers.get("content-type", ""):
+                registry.get(target.namespace, target.name)  # that nothing is there is told before
+            raise
         entry, created = await self._server.operations.patch(registry, call, patch, validation)
         return self._answer(request, view, entry, 201 if created else 200)
 
@@ -401,7 +406,7 @@ def _deleted(registry: Registry, entry: Entry) -> Obj:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def read_patch(request: Request) -> Patch:
+def read_patch(request: Request, validation: str = codec.IGNORE) -> Patch:
     """The patch of a PATCH request. Raises 400 and 415."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = PATCH_TYPES.get(media)
@@ -413,8 +418,7 @@ def read_patch(request: Request) -> Patch:
             errs = errors.FieldErrors()
             errs.forbidden("force", "may not be specified for non-apply patch")
             raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
-        tree = decode.parse_json(request.body)
-        return Patch(kind, {} if tree is None and kind == "strategic" else tree)
+        return _plain_patch(kind, request.body, validation)
     if not request.param("fieldManager"):
         errs = errors.FieldErrors()
         errs.required("fieldManager", "is required for apply patch")
@@ -422,6 +426,18 @@ def read_patch(request: Request) -> Patch:
     duplicates: list[str] = []
     tree = _configuration(request.body, duplicates)
     return Patch(kind, tree, bool(force) and options.flag(force), tuple(duplicates))
+
+
+def _plain_patch(kind: PatchType, body: bytes, validation: str) -> Patch:
+    start = "" if kind == "strategic" else "error decoding patch: "
+    try:
+        tree = decode.parse_json(body)
+    except StatusError as err:
+        raise errors.bad_request(
+            start + err.message.removeprefix("couldn't get version/kind; json parse error: ")
+        ) from None
+    twice = decode.duplicate_keys(body, tree) if validation != codec.IGNORE and isinstance(tree, dict) else []
+    return Patch(kind, tree, duplicates=tuple(f'duplicate field "{path}"' for path in twice))
 
 
 def _configuration(body: bytes, duplicates: list[str]) -> Obj:

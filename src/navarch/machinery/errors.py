@@ -109,10 +109,10 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
-def bad_patch(cause: StatusError) -> StatusError:
-    """The 422 of a patch whose result cannot be decoded."""
+def bad_patch(patched: str, why: str) -> StatusError:
+    """The 422 of a patch whose outcome, `patched`, is no object of the kind."""
     errs = FieldErrors()
-    errs.items.append(FieldError("FieldValueInvalid", "patch", f"Invalid value: {cause.message}"))
+    errs.invalid("patch", patched, why)
     return invalid(GroupKind("", ""), "", errs)
 
 
@@ -157,7 +157,7 @@ def unsupported_patch_type() -> StatusError:
 
 
 def entity_too_large(message: str) -> StatusError:
-    return StatusError(413, "RequestEntityTooLarge", message)
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
 
 
 def unprocessable(message: str) -> StatusError:

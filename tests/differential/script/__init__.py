@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.differential.script import access, apply, kinds, protocol, reads, setup, writes
+from tests.differential.script import access, apply, kinds, patches, protocol, reads, setup, writes
 from tests.differential.steps import Step
 
 AREAS = {
@@ -10,6 +10,7 @@ AREAS = {
     "kinds": kinds,
     "access": access,
     "apply": apply,
+    "patches": patches,
     "protocol": protocol,
     "reads": reads,
     "writes": writes,

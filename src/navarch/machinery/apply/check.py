@@ -7,6 +7,7 @@ from typing import Any
 
 from navarch.machinery.apply.elements import ElementError, item_element, shown
 from navarch.machinery.apply.typed import DEDUCED
+from navarch.machinery.patch.strategic import go_text
 from navarch.machinery.schema import Schema
 
 _TEXTS = ("string", "bytes", "time", "microtime", "duration")
@@ -80,7 +81,7 @@ def _scalar(schema: Schema, value: Any) -> str:
     kind = schema.scalar
     if kind in _TEXTS:
         if not isinstance(value, str):
-            return f"expected string, got &value.valueUnstructured{{Value:{go_text(value, True)}}}"
+            return f"expected string, got &value.valueUnstructured{{Value:{_quoted(value)}}}"
     elif kind in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"expected numeric (int or float), got {_go_type(value)}"
@@ -100,14 +101,6 @@ def _go_type(value: Any) -> str:
     return "bool" if isinstance(value, bool) else "string"
 
 
-def go_text(value: Any, quoted: bool = False) -> str:
-    """A value as Go prints it with %v (`quoted`: %#v, of scalars)."""
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{name}:{go_text(value[name])}" for name in sorted(value)) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(go_text, value)) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "<nil>"
-    return f'"{value}"' if quoted and isinstance(value, str) else str(value)
+def _quoted(value: Any) -> str:
+    """A scalar as Go prints it with %#v."""
+    return f'"{value}"' if isinstance(value, str) else go_text(value)

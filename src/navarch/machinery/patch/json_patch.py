@@ -1,4 +1,5 @@
-"""JSON patch (RFC 6902) with the leniencies of the Go library that upstream uses (negative indexes)."""
+"""JSON patch (RFC 6902) with the leniencies of the Go library that upstream uses: negative indexes, values that are missing,
+keys to be replaced or copied that are not there."""
 
 from __future__ import annotations
 
@@ -8,6 +9,12 @@ from typing import Any
 from navarch.machinery import errors
 from navarch.machinery.trees import copy
 from navarch.machinery.types import Obj
+
+
+def go_kind(value: Any) -> str:
+    """What Go's JSON decoder calls a value."""
+    names = {dict: "object", list: "array", str: "string", bool: "bool"}
+    return names.get(type(value), "number")
 
 
 class _Inapplicable(Exception):
@@ -25,7 +32,9 @@ def apply(tree: Obj, operations: list[Any]) -> Obj:
     document: Any = copy(tree)
     for operation in operations:
         if not isinstance(operation, dict):
-            raise errors.bad_request("json: cannot unmarshal array element into Go value of type jsonpatch.Operation")
+            raise errors.bad_request(
+                f"error decoding patch: json: cannot unmarshal {go_kind(operation)} into Go value of type handlers.jsonPatchOp"
+            )
         try:
             document = _step(document, operation)
         except _Inapplicable:
@@ -50,11 +59,11 @@ def _step(document: Any, operation: Obj) -> Any:
             _replace(document, path, value)
         case "move":
             source = _pointer(operation, "from")
-            value = _get(document, source)
+            value = _member(document, source)
             _remove(document, source)
             _add(document, _pointer(operation, "path"), value)
         case "copy":
-            _add(document, _pointer(operation, "path"), copy(_get(document, _pointer(operation, "from"))))
+            _add(document, _pointer(operation, "path"), copy(_member(document, _pointer(operation, "from"))))
         case "test":
             _test(document, _pointer(operation, "path"), operation.get("value"))
         case _:
@@ -64,19 +73,14 @@ def _step(document: Any, operation: Obj) -> Any:
 
 def _pointer(operation: Obj, member: str) -> list[str]:
     text = operation.get(member)
-    if not isinstance(text, str):
+    if not isinstance(text, str) or (text and "/" not in text):
         raise _Inapplicable
-    if not text:
-        return []
-    if "/" not in text:
-        raise _Inapplicable
-    return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]] or [""]
+    return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
 def _value(operation: Obj) -> Any:
-    if "value" not in operation:
-        raise _Inapplicable
-    return copy(operation["value"])
+    """A value that is missing is null."""
+    return copy(operation.get("value"))
 
 
 def _index(text: str, length: int) -> int:
@@ -107,6 +111,12 @@ def _get(document: Any, path: list[str]) -> Any:
     return document
 
 
+def _member(document: Any, path: list[str]) -> Any:
+    """What is at a path; null where the last step is no key of an object."""
+    parent = _parent(document, path)
+    return parent.get(path[-1]) if isinstance(parent, dict) else _child(parent, path[-1])
+
+
 def _parent(document: Any, path: list[str]) -> Any:
     if not path:
         raise _Inapplicable
@@ -131,13 +141,13 @@ def _remove(document: Any, path: list[str]) -> None:
 
 
 def _replace(document: Any, path: list[str], value: Any) -> None:
-    """Replacing a member that is not there adds it, as in upstream's library."""
+    """An object's key need not be there."""
     parent = _parent(document, path)
     if isinstance(parent, dict):
         parent[path[-1]] = value
-        return
-    _child(parent, path[-1])
-    parent[_index(path[-1], len(parent))] = value
+    else:
+        _child(parent, path[-1])
+        parent[_index(path[-1], len(parent))] = value
 
 
 def _test(document: Any, path: list[str], value: Any) -> None:

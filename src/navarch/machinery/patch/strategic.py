@@ -37,15 +37,28 @@ def _failed(message: str) -> errors.StatusError:
 
 
 def _no_merge_key(item: Any, key: str) -> errors.StatusError:
-    return _failed(f"map: {_go(item)} does not contain declared merge key: {key}")
+    return _failed(f"map: {go_text(item)} does not contain declared merge key: {key}")
 
 
-def _go(value: Any) -> str:
+_GO_TYPES: Final = {
+    dict: "map[string]interface {}",
+    list: "[]interface {}",
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+}
+
+
+def _go_type(value: Any) -> str:
+    return _GO_TYPES.get(type(value), "string")
+
+
+def go_text(value: Any) -> str:
     """A value as Go's %v prints it."""
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{k}:{go_text(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_go, value)) + "]"
+        return "[" + " ".join(map(go_text, value)) + "]"
     if value is None:
         return "<nil>"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -76,7 +89,7 @@ def _merge(original: Obj, patch: Obj, schema: Schema) -> Obj:
             return patch
         if directive == "delete":
             return {}
-        raise _failed(f"unknown patch type: {_go(directive)} in map: {_go({DIRECTIVE: directive, **patch})}")
+        raise _failed(f"unknown patch type: {go_text(directive)} in map: {go_text({DIRECTIVE: directive, **patch})}")
     out = dict(original)
     _retain_keys(out, patch)
     for key in [k for k in patch if k.startswith(SET_ORDER)]:
@@ -156,12 +169,12 @@ def _delete_primitives(out: Obj, field: str, values: Any) -> None:
 def _merge_ordered(out: Obj, patch: Obj, key: str, order: Any, schema: Schema) -> None:
     """Merges a list together with its `$setElementOrder`; takes the list out of the patch."""
     if not isinstance(order, list):
-        raise _failed("expected a []interface {}, but received a " + type(order).__name__)
+        raise _failed("expected a []interface {}, but received a " + _go_type(order))
     field = _directive_field(key, SET_ORDER, BAD_SET_ORDER)
     live, change = out.get(field), patch.get(field)
     for value in (live, change):
         if value is not None and not isinstance(value, list):
-            raise _failed("expected a []interface {}, but received a " + type(value).__name__)
+            raise _failed("expected a []interface {}, but received a " + _go_type(value))
     below, strategies, merge_key = _field(schema, field)
     _check_order(change or [], order, merge_key)
     if field in out and field not in patch:
@@ -186,7 +199,7 @@ def _identity(item: Any, merge_key: str) -> Any:
     if not merge_key:
         return item
     if not isinstance(item, dict):
-        raise _failed(f"expected a map[string]interface {{}}, but received a {type(item).__name__}")
+        raise _failed(f"expected a map[string]interface {{}}, but received a {_go_type(item)}")
     if merge_key not in item:
         raise _no_merge_key(item, merge_key)
     return item[merge_key]
@@ -202,14 +215,16 @@ def _check_order(change: list[Any], order: list[Any], merge_key: str) -> None:
         if at < len(wanted) and _identity(item, merge_key) == wanted[at]:
             at += 1
     if at < len(wanted):
-        raise _failed(f"The order in patch list:\n{_go(change)}\n doesn't match {SET_ORDER} list:\n{_go(order)}\n")
+        raise _failed(
+            f"The order in patch list:\n{go_text(change)}\n doesn't match {SET_ORDER} list:\n{go_text(order)}\n"
+        )
 
 
 def _check_types(items: list[Any]) -> None:
     if any(isinstance(item, list) for item in items):
         raise rejected()
     if len({type(item) for item in items}) > 1:
-        raise _failed(f"list element types are not identical: {_go([items])}")
+        raise _failed(f"list element types are not identical: {go_text([items])}")
 
 
 def _merge_list(live: list[Any], change: list[Any], schema: Schema, merge_key: str) -> list[Any]:
@@ -249,7 +264,7 @@ def _special_items(live: list[Any], change: list[Any], merge_key: str) -> tuple[
         elif directive == "merge":
             raise _failed("merging lists cannot yet be specified in the patch")
         else:
-            raise _failed(f"unknown patch type: {_go(directive)} in map: {_go(item)}")
+            raise _failed(f"unknown patch type: {go_text(directive)} in map: {go_text(item)}")
     return (plain, []) if replace else (live, plain)
 
 
