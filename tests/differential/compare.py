@@ -82,10 +82,14 @@ def messages_differ(recorded: Any, ours: Any) -> bool:
     return without_numbers(texts[0]) != without_numbers(texts[1])
 
 
+def _matches(text: str, globs: str | list[str]) -> bool:
+    return any(fnmatchcase(text, glob) for glob in ([globs] if isinstance(globs, str) else globs))
+
+
 class Expected:
     """Differences that are wanted, each with its reason (expected.yaml)."""
 
-    def __init__(self, entries: list[dict[str, str]]) -> None:
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
         self._entries = entries
         self.used: set[int] = set()
 
@@ -95,10 +99,10 @@ class Expected:
 
     def covers(self, step: str, difference: Difference) -> bool:
         for number, entry in enumerate(self._entries):
-            if fnmatchcase(step, entry["step"]) and fnmatchcase(difference.path, entry["path"]):
+            if _matches(step, entry["step"]) and _matches(difference.path, entry["path"]):
                 self.used.add(number)
                 return True
         return False
 
-    def unused(self) -> list[dict[str, str]]:
+    def unused(self) -> list[dict[str, Any]]:
         return [entry for number, entry in enumerate(self._entries) if number not in self.used]

@@ -233,11 +233,11 @@ def _type_text(obj: Obj) -> str:
 
 
 def _not_typed(call: Call, kind: str, applied: Obj, why: str) -> StatusError:
-    """Upstream has no reason for this, and 500 as its code."""
+    """Upstream's message; its code is 500, but bad input is none of the server's failures."""
     metadata = applied.get("metadata")
     names: Obj = metadata if isinstance(metadata, dict) else {}
     where = f"{names.get('namespace') or ''}/{names.get('name') or ''}; {_type_text(applied)}"
-    return StatusError(500, "", f"failed to create typed patch object ({where}): {why}")
+    return errors.bad_request(f"failed to create typed patch object ({where}): {why}")
 
 
 def _forced(

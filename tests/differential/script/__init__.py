@@ -10,10 +10,10 @@ AREAS = {
     "kinds": kinds,
     "access": access,
     "apply": apply,
-    "patches": patches,
     "protocol": protocol,
     "reads": reads,
     "writes": writes,
+    "patches": patches,
 }
 
 

@@ -140,7 +140,7 @@ async def test_what_was_there_before_the_first_apply_has_a_manager() -> None:
     [
         ({"metadata": {"name": "web", "managedFields": []}}, 400, "metadata.managedFields must be nil"),
         ({"apiVersion": "apps/v1beta1"}, 400, "apps/v1beta1"),
-        ({"spec": {"nonsense": 1}}, 500, ".spec.nonsense: field not declared in schema"),
+        ({"spec": {"nonsense": 1}}, 400, ".spec.nonsense: field not declared in schema"),
     ],
 )
 async def test_what_cannot_be_applied(change: Any, code: int, message: str) -> None:

@@ -27,13 +27,13 @@ BAD_SET_ORDER: Final = "invalid patch format of setElementOrder list"
 
 
 def apply(tree: Obj, patch: Obj, schema: Schema) -> Obj:
-    """The patched tree; neither argument changes. Raises StatusError: 400 for a malformed directive, 422 for lists of
-    lists, 500 (as upstream) for a patch that does not fit the object."""
+    """The patched tree; neither argument changes. Raises StatusError: 400 for a malformed directive and for a patch
+    that does not fit the object (upstream says 500 of some), 422 for lists of lists."""
     return _merge(tree, copy(patch), schema)
 
 
 def _failed(message: str) -> errors.StatusError:
-    return errors.StatusError(500, "", message)
+    return errors.bad_request(message)
 
 
 def _no_merge_key(item: Any, key: str) -> errors.StatusError:
