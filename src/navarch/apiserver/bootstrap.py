@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
-from navarch.apiserver import flowobjects
+from navarch.apiserver import flowobjects, localservices
 from navarch.apiserver.admission.pods import SYSTEM_CLASSES
 from navarch.apiserver.auth.policy import completed, defaults
 from navarch.client.interface import Resource
@@ -36,7 +36,7 @@ async def ensure(server: ApiServer) -> None:
             {"metadata": {"name": name}, "value": value, "description": CLASS_DESCRIPTIONS[name]},
         )
     await _policy(server)
-    await flowobjects.ensure(server)
+    await asyncio.gather(flowobjects.ensure(server), localservices.ensure(server))
     await _kubernetes_service(server)
 
 

@@ -17,8 +17,30 @@ from navarch.machinery.types import GroupVersion, Obj
 
 MINOR = "36"
 AGGREGATED = ("v2", "v2beta1")
-FIRST_GROUPS = ("apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch")
-"""Groups in upstream's order of preference; others follow by name."""
+GROUP_PRIORITIES: Mapping[str, int] = {
+    "": 18000,
+    "apps": 17800,
+    "events.k8s.io": 17750,
+    "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600,
+    "autoscaling": 17500,
+    "batch": 17400,
+    "certificates.k8s.io": 17300,
+    "networking.k8s.io": 17200,
+    "policy": 17100,
+    "rbac.authorization.k8s.io": 17000,
+    "storage.k8s.io": 16800,
+    "apiextensions.k8s.io": 16700,
+    "admissionregistration.k8s.io": 16700,
+    "scheduling.k8s.io": 16600,
+    "coordination.k8s.io": 16500,
+    "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200,
+    "flowcontrol.apiserver.k8s.io": 16100,
+    "resource.k8s.io": 16200,
+}
+"""How much groups are preferred, as upstream's aggregator has it; others follow, by name."""
+REGISTRATION = "apiregistration.k8s.io"
 
 
 class Discovery:
@@ -38,9 +60,11 @@ class Discovery:
     def groups(self) -> list[str]:
         """Every group but the core one; those that hold only other groups' kinds come last."""
         found = {gv.group for gv in self._by_version} - {""}
-        first = [g for g in FIRST_GROUPS if g in found]
         homes = {kind.hub.group for served in self._by_version.values() for kind, _ in served}
-        return first + sorted(found - set(first), key=lambda group: (group not in homes, group))
+        return sorted(
+            found,
+            key=lambda group: (group != REGISTRATION, -GROUP_PRIORITIES.get(group, 0), group not in homes, group),
+        )
 
     def versions(self, group: str) -> list[str]:
         """A group's versions, the preferred one first."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
+from navarch.api.retired import retired
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -37,7 +38,10 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="Lease",
     plural="leases",
-    versions=(Version(group="coordination.k8s.io", version="v1", definition="io.k8s.api.coordination.v1.Lease"),),
+    versions=(
+        Version(group="coordination.k8s.io", version="v1", definition="io.k8s.api.coordination.v1.Lease"),
+        retired("coordination.k8s.io", "v1beta1", "Lease", "1.19", "1.22", "coordination.k8s.io/v1"),
+    ),
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     validate=validate,

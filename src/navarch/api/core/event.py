@@ -9,6 +9,7 @@ from typing import Any
 
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import UNKNOWN, age
@@ -195,6 +196,7 @@ KIND = Kind(
             validate_create=validate_create_new,
             validate_update=validate_update_new,
         ),
+        retired("events.k8s.io", "v1beta1", "Event", "1.22", "1.25", "events.k8s.io/v1", decode=decode, encode=encode),
     ),
     validate=validate,
     name_is_valid=names.path_segment,

@@ -9,11 +9,13 @@ from navarch.api.columns import AGE, NAME, first_few
 from navarch.api.core.service_validation import PROTOCOLS, reachable_ip
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
+ZONE, HOSTNAME = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS, MAX_HINTS = 1000, 100, 20000, 8
 
@@ -24,6 +26,33 @@ def defaults(obj: Obj) -> None:
             port["name"] = ""
         if port.get("protocol") is None:
             port["protocol"] = "TCP"
+
+
+def decode(obj: Obj) -> Obj:
+    """The retired version has zone and node's name in a map of topology labels."""
+    for endpoint in obj.get("endpoints") or ():
+        topology: dict[str, str] = endpoint.pop("topology", None) or {}
+        if (zone := topology.pop(ZONE, None)) is not None:
+            endpoint["zone"] = zone
+        if topology.get(HOSTNAME) == endpoint.get("nodeName"):
+            topology.pop(HOSTNAME, None)
+        if topology:
+            endpoint["deprecatedTopology"] = topology
+    return obj
+
+
+def encode(obj: Obj) -> Obj:
+    return {**obj, "endpoints": [_old_endpoint(endpoint) for endpoint in obj.get("endpoints") or ()]}
+
+
+def _old_endpoint(endpoint: Obj) -> Obj:
+    shown = {k: v for k, v in endpoint.items() if k not in ("deprecatedTopology", "zone")}
+    topology: dict[str, str] = dict(endpoint.get("deprecatedTopology") or {})
+    if (zone := endpoint.get("zone")) is not None:
+        topology[ZONE] = zone
+    if (node := endpoint.get("nodeName")) is not None and not topology.get(HOSTNAME):
+        topology[HOSTNAME] = node
+    return {**shown, "topology": topology} if topology else shown
 
 
 def _drop_topology(obj: Obj) -> None:
@@ -160,7 +189,19 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="EndpointSlice",
     plural="endpointslices",
-    versions=(Version(group="discovery.k8s.io", version="v1", definition="io.k8s.api.discovery.v1.EndpointSlice"),),
+    versions=(
+        Version(group="discovery.k8s.io", version="v1", definition="io.k8s.api.discovery.v1.EndpointSlice"),
+        retired(
+            "discovery.k8s.io",
+            "v1beta1",
+            "EndpointSlice",
+            "1.21",
+            "1.25",
+            "discovery.k8s.io/v1",
+            decode=decode,
+            encode=encode,
+        ),
+    ),
     defaults=defaults,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

@@ -32,12 +32,12 @@ def defaults(obj: Obj) -> None:
         _fill(limited, {SHARES: DEFAULT_SHARES, "lendablePercent": 0})
         queuing = (limited.get("limitResponse") or {}).get("queuing")
         if queuing is not None:
-            _fill(queuing, {field: value for field, value in DEFAULT_QUEUING.items() if not queuing.get(field)})
+            queuing.update({field: value for field, value in DEFAULT_QUEUING.items() if not queuing.get(field)})
 
 
 def _fill(tree: Obj, values: Obj) -> None:
     for field, value in values.items():
-        if not tree.get(field):
+        if tree.get(field) is None:
             tree[field] = value
 
 
@@ -55,7 +55,9 @@ def beta3_defaults(obj: Obj) -> None:
 def beta3_decode(obj: Obj) -> Obj:
     annotations = obj["metadata"].get("annotations") or {}
     if KEEP_ZERO in annotations:
-        obj["metadata"]["annotations"] = {k: v for k, v in annotations.items() if k != KEEP_ZERO}
+        kept = {k: v for k, v in annotations.items() if k != KEEP_ZERO}
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "annotations"}
+        obj["metadata"] = {**metadata, "annotations": kept} if kept else metadata
     return obj
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.columns import AGE, NAME
-from navarch.api.kind import Column, Kind, Version
-from navarch.api.rbac.rules import GROUP, default_binding, validate_binding, validate_binding_update
+from navarch.api.kind import Column, Kind
+from navarch.api.rbac.rules import default_binding, validate_binding, validate_binding_update, versions
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
@@ -52,7 +52,7 @@ KINDS = (
         kind="ClusterRoleBinding",
         plural="clusterrolebindings",
         namespaced=False,
-        versions=(Version(group=GROUP, version="v1", definition="io.k8s.api.rbac.v1.ClusterRoleBinding"),),
+        versions=versions("ClusterRoleBinding"),
         defaults=default_binding,
         validate=validate_cluster_role_binding,
         validate_update=validate_binding_update,
@@ -64,7 +64,7 @@ KINDS = (
     Kind(
         kind="RoleBinding",
         plural="rolebindings",
-        versions=(Version(group=GROUP, version="v1", definition="io.k8s.api.rbac.v1.RoleBinding"),),
+        versions=versions("RoleBinding"),
         defaults=default_binding,
         validate=validate_role_binding,
         validate_update=validate_binding_update,

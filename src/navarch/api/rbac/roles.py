@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from navarch.api.columns import NAME_AND_CREATION, creation_row
-from navarch.api.kind import Kind, Version
+from navarch.api.kind import Kind
 from navarch.api.podspec import checks
-from navarch.api.rbac.rules import GROUP, validate_rules
+from navarch.api.rbac.rules import validate_rules, versions
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
@@ -33,7 +33,7 @@ KINDS = (
         kind="ClusterRole",
         plural="clusterroles",
         namespaced=False,
-        versions=(Version(group=GROUP, version="v1", definition="io.k8s.api.rbac.v1.ClusterRole"),),
+        versions=versions("ClusterRole"),
         validate=validate_cluster_role,
         name_is_valid=names.path_segment,
         allow_create_on_update=True,
@@ -43,7 +43,7 @@ KINDS = (
     Kind(
         kind="Role",
         plural="roles",
-        versions=(Version(group=GROUP, version="v1", definition="io.k8s.api.rbac.v1.Role"),),
+        versions=versions("Role"),
         validate=validate_role,
         name_is_valid=names.path_segment,
         allow_create_on_update=True,

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from navarch.api.kind import Version
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
 GROUP = "rbac.authorization.k8s.io"
+
+
+def versions(kind: str) -> tuple[Version, ...]:
+    """The current version of a kind, and the retired one."""
+    return (
+        Version(group=GROUP, version="v1", definition=f"io.k8s.api.rbac.v1.{kind}"),
+        retired(GROUP, "v1beta1", kind, "1.17", "1.22", f"{GROUP}/v1"),
+    )
 
 
 def validate_rules(rules: Sequence[Obj], namespaced: bool, errs: FieldErrors) -> None:

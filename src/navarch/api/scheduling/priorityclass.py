@@ -7,6 +7,7 @@ from typing import Any
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
+from navarch.api.retired import retired
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -70,7 +71,10 @@ KIND = Kind(
     plural="priorityclasses",
     short_names=("pc",),
     namespaced=False,
-    versions=(Version(group="scheduling.k8s.io", version="v1", definition="io.k8s.api.scheduling.v1.PriorityClass"),),
+    versions=(
+        Version(group="scheduling.k8s.io", version="v1", definition="io.k8s.api.scheduling.v1.PriorityClass"),
+        retired("scheduling.k8s.io", "v1beta1", "PriorityClass", "1.14", "1.22", "scheduling.k8s.io/v1"),
+    ),
     defaults=defaults,
     prepare_create=prepare_create,
     validate=validate,

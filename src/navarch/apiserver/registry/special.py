@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
+from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
 from navarch.apiserver.registry.devices import ClaimRegistry, SliceRegistry
 from navarch.apiserver.registry.generic import Registry
@@ -59,6 +60,7 @@ SPECIAL: Mapping[GroupResource, Make] = {
     GroupResource("", "persistentvolumes"): VolumeRegistry,
     GroupResource("batch", "jobs"): JobRegistry,
     GroupResource("certificates.k8s.io", "certificatesigningrequests"): CertificateRequestRegistry,
+    GroupResource("apiregistration.k8s.io", "apiservices"): ApiServiceRegistry,
     GroupResource(_ADMISSION, "mutatingadmissionpolicies"): AdmissionPolicyRegistry,
     GroupResource(_ADMISSION, "validatingadmissionpolicies"): AdmissionPolicyRegistry,
     GroupResource(_ADMISSION, "mutatingadmissionpolicybindings"): PolicyBindingRegistry,

@@ -1,0 +1,102 @@
+"""Retired versions: what they say otherwise, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from navarch.api import scheme
+from navarch.apiserver import codec
+from navarch.machinery.types import GroupVersion
+
+PATH = {"path": "/a", "pathType": "ImplementationSpecific"}
+CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "extensions/v1beta1",
+        "Ingress",
+        {
+            "spec": {
+                "backend": {"serviceName": "s", "servicePort": "http"},
+                "rules": [{"http": {"paths": [{**PATH, "backend": {"serviceName": "t", "servicePort": 80}}]}}],
+            }
+        },
+        {
+            "spec": {
+                "defaultBackend": {"service": {"name": "s", "port": {"name": "http"}}},
+                "rules": [
+                    {
+                        "http": {
+                            "paths": [{**PATH, "backend": {"service": {"name": "t", "port": {"number": 80}}}}],
+                        }
+                    }
+                ],
+            }
+        },
+    ),
+    (
+        "discovery.k8s.io/v1beta1",
+        "EndpointSlice",
+        {
+            "addressType": "IPv4",
+            "endpoints": [
+                {
+                    "addresses": ["10.0.0.1"],
+                    "nodeName": "n",
+                    "topology": {"topology.kubernetes.io/zone": "z", "kubernetes.io/hostname": "n", "rack": "r"},
+                }
+            ],
+        },
+        {
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "nodeName": "n", "zone": "z", "deprecatedTopology": {"rack": "r"}}
+            ],
+        },
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io/v1beta2",
+        "PriorityLevelConfiguration",
+        {"spec": {"type": "Limited", "limited": {"assuredConcurrencyShares": 7, "lendablePercent": 0}}},
+        {"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 7, "lendablePercent": 0}}},
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io/v1beta3",
+        "PriorityLevelConfiguration",
+        {
+            "metadata": {"annotations": {"flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares": ""}},
+            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0}},
+        },
+        {"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}},
+    ),
+]
+
+
+def contains(tree: Any, part: Any) -> bool:
+    if isinstance(part, dict):
+        return isinstance(tree, dict) and all(contains(tree.get(key), value) for key, value in part.items())
+    if isinstance(part, list):
+        return isinstance(tree, list) and len(tree) == len(part) and all(map(contains, tree, part))
+    return tree == part
+
+
+@pytest.mark.parametrize(
+    ("served", "name", "old", "new"), CASES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_there_and_back(served: str, name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    group, _, version = served.rpartition("/")
+    kind = next(k for k in scheme.kinds() if k.kind == name and any(v.group == group for v in k.versions))
+    spoken = next(v for v in kind.versions if v.gv == GroupVersion(group, version))
+    sent = {"apiVersion": served, "kind": name, **copy.deepcopy(old)}
+    obj = codec.decode_object(kind, spoken, sent, "Strict", [])
+    assert contains(obj, new), obj
+    assert not (obj["metadata"].get("annotations") or {})
+    assert contains(codec.from_hub(kind, spoken, obj), old)
+
+
+def test_every_retired_version_says_what_to_use_instead() -> None:
+    for kind in scheme.kinds():
+        for version in kind.versions[1:]:
+            if "beta" in version.version:
+                assert f"{version.gv} {kind.kind} is deprecated in v1." in version.deprecation, version
