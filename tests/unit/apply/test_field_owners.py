@@ -138,6 +138,15 @@ async def test_replicas_change_hands_through_scale() -> None:
         assert [e["apiVersion"] for e in now["metadata"]["managedFields"]] == ["apps/v1", "apps/v1"]
 
 
+async def test_a_scale_that_is_none_is_refused() -> None:
+    async with api_server() as server:
+        await apply(server.system, DEPLOYMENTS, deployment(replicas=1), "one")
+        for patch in ({"metadata": []}, {"spec": {"replicas": "x"}}, {"spec": [1]}):
+            with pytest.raises(StatusError) as caught:
+                await server.system.patch(DEPLOYMENTS, "web", patch, NS, subresource="scale")
+            assert caught.value.code == 400
+
+
 async def test_kubectl_takes_over_what_it_had_applied_on_the_clients_side() -> None:
     async with api_server() as server:
         text = orjson.dumps(config_map(a="1", b="2")).decode()

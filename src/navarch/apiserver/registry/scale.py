@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from navarch.api.kind import Kind
+from navarch.api.schemas import schema
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Change, Virtual
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import errors, trees
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.normalise import normalise
 from navarch.machinery.types import GroupKind, Obj
 
 
@@ -39,7 +41,7 @@ class Scale(Virtual):
 
     async def update(self, call: Call, change: Change) -> Obj:
         def make(call: Call, entries: list[Obj], old: Obj) -> tuple[Obj, list[Obj]]:
-            wanted = change(trees.copy(old))
+            wanted: Obj = normalise(schema(self.definition), change(trees.copy(old)))
             metadata = wanted.setdefault("metadata", {})
             if not metadata.get("uid") and "uid" in old["metadata"]:
                 metadata["uid"] = old["metadata"]["uid"]
@@ -90,12 +92,7 @@ def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj) -> None
     name = trees.get(wanted, "metadata", "name", default="")
     if name and name != call.name:
         raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
-    replicas: Any = trees.get(wanted, "spec", "replicas", default=0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise errors.bad_request(
-            'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal into Go struct field '
-            "ScaleSpec.spec.replicas of type int32"
-        )
+    replicas: int = trees.get(wanted, "spec", "replicas", default=0)
     if replicas < 0:
         errs = FieldErrors()
         errs.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
