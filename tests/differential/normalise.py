@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"\b\d+\b")
 _TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 _AGE = re.compile(r"(\d+[smhd])+")
 _VOLUME = re.compile(r"\bkube-api-access-[a-z0-9]{5}\b")
-_PORTS = range(30086, 32768)
+_PORTS = range(30086, 33000)
 """Node ports that are given at random; scripts ask for lower ones."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.differential.script import access, apply, kinds, patches, protocol, reads, setup, writes
+from tests.differential.script import access, apply, kinds, patches, protocol, reads, setup, validation, writes
 from tests.differential.steps import Step
 
 AREAS = {
@@ -14,6 +14,7 @@ AREAS = {
     "reads": reads,
     "writes": writes,
     "patches": patches,
+    "validation": validation,
 }
 
 

@@ -16,6 +16,7 @@ from navarch.api.podspec.printing import (
     selector_cell,
     template_cells,
 )
+from navarch.api.podspec.warnings import workload_warnings
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -143,6 +144,7 @@ KIND = Kind(
     validate=validate,
     validate_update=workload.immutable_selector,
     validate_status_update=validate_status_update,
+    warnings=workload_warnings,
     has_generation=True,
     columns=(
         NAME,

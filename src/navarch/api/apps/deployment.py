@@ -8,6 +8,7 @@ from navarch.api.kind import SCALE, Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, selector_text, template_cells
+from navarch.api.podspec.warnings import workload_warnings
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -164,6 +165,7 @@ KIND = Kind(
     validate=validate,
     validate_update=workload.immutable_selector,
     validate_status_update=validate_status_update,
+    warnings=workload_warnings,
     has_generation=True,
     columns=(
         NAME,

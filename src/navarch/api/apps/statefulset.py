@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.core.persistentvolumeclaim import validate_spec as validate_claim
 from navarch.api.kind import SCALE, Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, TEMPLATE_COLUMNS, template_cells
+from navarch.api.podspec.warnings import workload_warnings
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
@@ -54,8 +56,14 @@ def retired_defaults(obj: Obj) -> None:
     defaults(obj)
 
 
+def name_is_valid(name: str) -> list[str]:
+    return ["must not contain dots"] if "." in name else names.dns1123_subdomain(name)
+
+
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj["spec"]
+    for index, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
+        validate_claim(claim["spec"], f"spec.volumeClaimTemplates[{index}].spec", errs)
     policy = spec.get("podManagementPolicy", "")
     if policy not in ("OrderedReady", "Parallel"):
         errs.invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'")
@@ -116,6 +124,8 @@ KIND = Kind(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    name_is_valid=name_is_valid,
+    warnings=workload_warnings,
     has_generation=True,
     columns=(NAME, Column(name="Ready", description="How many pods are ready, of how many."), AGE, *TEMPLATE_COLUMNS),
     row=row,

@@ -9,6 +9,7 @@ from navarch.api.podspec import checks
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, selector_cell, template_cells
 from navarch.api.podspec.validation import validate_template
+from navarch.api.podspec.warnings import workload_warnings
 from navarch.machinery import names
 from navarch.machinery.clock import parse_time
 from navarch.machinery.errors import FieldErrors
@@ -16,6 +17,7 @@ from navarch.machinery.selectors import from_label_selector
 from navarch.machinery.tables import NONE, age_of, duration
 from navarch.machinery.types import Obj
 
+MAX_LABEL = 63
 LABELS = ("batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name")
 """What every pod of a job carries: the prefixed labels, and those of old."""
 MAX_INDEXED_PARALLELISM, MAX_INDEXED_COMPLETIONS = 100_000, 10**9
@@ -69,6 +71,8 @@ def prepare_create(obj: Obj) -> None:
     template_meta["labels"] = {**(template_meta.get("labels") or {}), **own}
     selector = spec["selector"] = dict(spec.get("selector") or {})
     selector["matchLabels"] = {**(selector.get("matchLabels") or {}), LABELS[0]: meta["uid"]}
+    if not meta.get("labels") and len(own[LABELS[1]]) <= MAX_LABEL:
+        meta["labels"] = dict(template_meta["labels"])
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
@@ -90,6 +94,9 @@ def validate_generated(obj: Obj, errs: FieldErrors) -> None:
     if spec.get("manualSelector"):
         return
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    own = {"matchLabels": {LABELS[0]: obj["metadata"]["uid"]}}
+    if spec.get("selector") != own:
+        errs.invalid("spec.selector", spec.get("selector"), "`selector` not auto-generated")
     for label in LABELS[:2]:
         wanted = obj["metadata"].get("uid" if "uid" in label else "name", "")
         if label not in labels:
@@ -133,6 +140,8 @@ def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
     if replacement is not None and replacement not in allowed:
         errs.not_supported(f"{path}.podReplacementPolicy", replacement, allowed)
     if (manager := spec.get("managedBy")) is not None:
+        if "/" not in manager:
+            errs.invalid(f"{path}.managedBy", manager, 'must be a domain-prefixed path (such as "acme.io/foo")')
         checks.named(errs, f"{path}.managedBy", manager, names.qualified_name)
         if len(manager) > 63:
             errs.too_long(f"{path}.managedBy", 63)
@@ -147,6 +156,9 @@ def _indexed(spec: Obj, path: str, errs: FieldErrors) -> None:
     completions, parallelism = spec.get("completions"), spec.get("parallelism")
     if completions is None:
         errs.required(f"{path}.completions", "when completion mode is Indexed")
+    most = spec.get("maxFailedIndexes")
+    if most is not None and completions is not None and most > completions:
+        errs.invalid(f"{path}.maxFailedIndexes", most, "must be less than or equal to completions")
     if parallelism is not None and parallelism > MAX_INDEXED_PARALLELISM:
         message = f"must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
         errs.invalid(f"{path}.parallelism", parallelism, message)
@@ -336,6 +348,7 @@ KIND = Kind(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=workload_warnings,
     has_generation=True,
     default_propagation="orphan",
     columns=(

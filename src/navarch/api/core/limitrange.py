@@ -6,7 +6,9 @@ from typing import Any
 
 from navarch.api.columns import NAME
 from navarch.api.kind import Column, Kind, Version
+from navarch.api.podspec import checks
 from navarch.api.resourcenames import validate_limit_resource
+from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
@@ -40,6 +42,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         at, kind = f"spec.limits[{index}]", limit.get("type", "")
         if kind in seen:
             errs.duplicate(f"{at}.type", kind)
+        checks.named(errs, f"{at}.type", kind, names.qualified_name)
         seen.add(kind)
         _validate_limit(limit, kind, at, errs)
 
@@ -59,7 +62,7 @@ def _validate_limit(limit: Obj, kind: str, at: str, errs: FieldErrors) -> None:
             for name in given[field]:
                 validate_limit_resource(kind, name, f"{at}.{field}[{name}]", errs)
     if kind == "PersistentVolumeClaim" and not ("storage" in given["min"] or "storage" in given["max"]):
-        errs.required(at, "either minimum or maximum storage value is required, but neither was provided")
+        errs.required(f"{at}.limits", "either minimum or maximum storage value is required, but neither was provided")
     for name in sorted({key for field in FIELDS for key in given[field]}):
         _validate_order(name, {field: given[field].get(name) for field in FIELDS}, at, errs)
 

@@ -22,7 +22,9 @@ EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 
 def defaults(obj: Obj) -> None:
     """Without another word, all of a node can be allocated."""
-    obj.setdefault("spec", {})
+    spec = obj.setdefault("spec", {})
+    if (first := spec.get("podCIDR")) and (spec.get("podCIDRs") or [""])[0] != first:
+        spec["podCIDRs"] = [first]
     status = obj.setdefault("status", {})
     if status.get("allocatable") is None and status.get("capacity") is not None:
         status["allocatable"] = dict(status["capacity"])

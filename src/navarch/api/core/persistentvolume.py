@@ -9,6 +9,7 @@ from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.printing import AGE, NAME
 from navarch.api.podspec.scheduling import validate_node_selector
+from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.tables import age_of
@@ -53,6 +54,8 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     if policy not in ("Delete", "Recycle", "Retain"):
         errs.not_supported("spec.persistentVolumeReclaimPolicy", policy, ("Delete", "Recycle", "Retain"))
     _source(spec, errs)
+    if name := spec.get("storageClassName"):
+        checks.named(errs, "spec.storageClassName", name, names.dns1123_subdomain)
     if (mode := spec.get("volumeMode")) is not None and mode not in ("Block", "Filesystem"):
         errs.not_supported("spec.volumeMode", mode, ("Block", "Filesystem"))
     if (required := (spec.get("nodeAffinity") or {}).get("required")) is not None:
@@ -70,6 +73,8 @@ def _source(spec: Obj, errs: FieldErrors) -> None:
     if (path := spec.get("hostPath")) is not None:
         checks.required(errs, "spec.hostPath", path, "path")
         checks.no_backsteps(errs, "spec.hostPath.path", path.get("path", ""))
+        if path.get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+            errs.forbidden("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'")
     if (local := spec.get("local")) is not None:
         checks.required(errs, "spec.local", local, "path")
         checks.no_backsteps(errs, "spec.local.path", local.get("path", ""))

@@ -47,7 +47,16 @@ def defaults(obj: Obj) -> None:
 
 
 def prepare_create(obj: Obj) -> None:
+    _drop_source(obj["spec"])
     obj["status"] = {"phase": "Pending"}
+
+
+def _drop_source(spec: Obj) -> None:
+    """A source of no kind is none."""
+    source = spec.get("dataSource")
+    if source is not None and not source.get("kind"):
+        del spec["dataSource"]
+        spec.pop("dataSourceRef", None)
 
 
 def validate_modes(spec: Obj, path: str, errs: FieldErrors) -> None:

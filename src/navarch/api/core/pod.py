@@ -13,6 +13,7 @@ from navarch.api.podspec.printing import POD_COLUMNS, pod_row
 from navarch.api.podspec.resources import qos_class
 from navarch.api.podspec.scheduling import validate_tolerations
 from navarch.api.podspec.validation import validate_spec
+from navarch.api.podspec.warnings import pod_warnings
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors, show
 from navarch.machinery.types import Obj
@@ -56,8 +57,11 @@ def prepare_create(pod: Obj) -> None:
     pod["metadata"]["generation"] = 1
     status: Obj = {"phase": "Pending", "qosClass": qos_class(pod["spec"])}
     if pod["spec"].get("schedulingGates"):
-        status["conditions"] = [dict(GATED)]
+        times = {"lastProbeTime": None, "lastTransitionTime": pod["metadata"]["creationTimestamp"]}
+        status["conditions"] = [GATED | times]
     pod["status"] = status
+    if pod["spec"].get("terminationGracePeriodSeconds", 0) < 0:
+        pod["spec"]["terminationGracePeriodSeconds"] = 1
 
 
 def normalise(pod: Obj) -> None:
@@ -81,6 +85,17 @@ def validate(pod: Obj, errs: FieldErrors) -> None:
     for field in CONTAINERS:
         for index, container in enumerate(spec.get(field) or ()):
             untrimmed_image(container, f"spec.{field}[{index}]", errs)
+
+
+def validate_new(pod: Obj, errs: FieldErrors) -> None:
+    """What only a new pod must be."""
+    if pod["spec"].get("ephemeralContainers"):
+        errs.forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if pod["spec"].get("schedulingGates") and pod["spec"].get("nodeName"):
+        errs.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+    for index, volume in enumerate(pod["spec"].get("volumes") or ()):
+        if (image := volume.get("image")) is not None and not image.get("reference"):
+            errs.required(f"spec.volumes[{index}].image.reference")
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
@@ -266,7 +281,7 @@ KIND = Kind(
     plural="pods",
     short_names=("po",),
     categories=("all",),
-    versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.Pod"),),
+    versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.Pod", validate_create=validate_new),),
     subresources=(
         Subresource(name="attach", kind="PodAttachOptions", verbs=("create", "get")),
         Subresource(name="binding", kind="Binding", verbs=("create",)),
@@ -285,6 +300,7 @@ KIND = Kind(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=pod_warnings,
     has_generation=True,
     graceful_seconds=graceful_seconds,
     columns=POD_COLUMNS,

@@ -9,6 +9,7 @@ from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, labels_cell, template_cells
 from navarch.api.podspec.validation import validate_template
+from navarch.api.podspec.warnings import workload_warnings
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -75,6 +76,7 @@ KIND = Kind(
     defaults=defaults,
     validate=validate,
     validate_status_update=validate_status_update,
+    warnings=workload_warnings,
     has_generation=True,
     default_propagation="orphan",
     columns=(

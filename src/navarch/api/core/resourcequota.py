@@ -22,6 +22,20 @@ SCOPES = (
     "VolumeAttributesClass",
 )
 EXCLUSIVE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
+COUNTED = frozenset(
+    [
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    ]
+)
+"""Of these there are only whole ones."""
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
@@ -31,15 +45,20 @@ def _quantities(errs: FieldErrors, path: str, amounts: Obj | None) -> None:
         validate_quota_resource(name, at, errs)
         if Quantity.of(amount).sign < 0:
             errs.invalid(at, str(amount), "must be greater than or equal to 0")
+        if name in COUNTED and Quantity.of(amount).nano % 10**9:
+            errs.invalid(at, str(amount), "must be an integer")
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj.get("spec") or {}
     _quantities(errs, "spec.hard", spec.get("hard"))
-    _scopes(spec.get("scopes") or [], "spec.scopes", errs)
+    scopes: list[str] = spec.get("scopes") or []
+    _scopes(scopes, "spec.scopes", errs)
+    if "BestEffort" in scopes and any(name not in ("pods", "count/pods") for name in spec.get("hard") or ()):
+        errs.invalid("spec.scopes", scopes, "unsupported scope applied to resource")
     selector = (spec.get("scopeSelector") or {}).get("matchExpressions") or []
-    for index, term in enumerate(selector):
-        _term(term, f"spec.scopeSelector.matchExpressions[{index}]", errs)
+    for term in selector:
+        _term(term, "spec.scopeSelector.matchExpressions", errs)
 
 
 def _scopes(scopes: list[str], path: str, errs: FieldErrors) -> None:

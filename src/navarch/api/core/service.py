@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from navarch.api.columns import AGE, NAME
-from navarch.api.core.service_validation import externally_accessible, validate, validate_status, validate_update
+from navarch.api.core.service_validation import (
+    HINTS,
+    MODE,
+    externally_accessible,
+    validate,
+    validate_status,
+    validate_update,
+)
 from navarch.api.kind import Column, Kind, Subresource, Version, status_of
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
@@ -102,6 +109,30 @@ def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     validate_status(new.get("status") or {}, old.get("status") or {}, new["spec"].get("type", ""), errs)
 
 
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    spec, found = obj["spec"], list[str]()
+    kind, external = spec.get("type"), spec.get("externalIPs")
+    if HINTS in (obj["metadata"].get("annotations") or {}):
+        found.append(f"annotation {HINTS} is deprecated, please use {MODE} instead")
+    headless = kind == "ClusterIP" and spec.get("clusterIP") == "None"
+    if headless:
+        if spec.get("loadBalancerIP"):
+            found.append("spec.loadBalancerIP is ignored for headless services")
+        if external:
+            found.append("spec.externalIPs is ignored for headless services")
+        if spec.get("sessionAffinity") != "None":
+            found.append("spec.SessionAffinity is ignored for headless services")
+    elif external and kind != "ExternalName":
+        found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+    if external and kind == "ExternalName":
+        found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
+    if kind != "ExternalName" and spec.get("externalName"):
+        found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
+    if spec.get("trafficDistribution") == "PreferClose":
+        found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
+    return found
+
+
 def fields(obj: Obj) -> Mapping[str, str]:
     spec = obj.get("spec") or {}
     return {"spec.clusterIP": spec.get("clusterIP", ""), "spec.type": spec.get("type", "")}
@@ -154,6 +185,7 @@ KIND = Kind(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     name_is_valid=names.dns1123_label,
     allow_create_on_update=True,
     columns=(

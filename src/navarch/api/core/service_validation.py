@@ -72,7 +72,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
 
 
 def _external_name(spec: Obj, errs: FieldErrors) -> None:
-    if spec.get("clusterIPs"):
+    if spec.get("clusterIPs") or spec.get("clusterIP"):
         errs.forbidden("spec.clusterIPs", NOT_EXTERNAL)
     if spec.get("ipFamilies"):
         errs.forbidden("spec.ipFamilies", NOT_EXTERNAL)

@@ -186,6 +186,10 @@ def row(obj: Obj, now: float) -> list[Any]:
     ]
 
 
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.get("addressType") == "FQDN" else []
+
+
 KIND = Kind(
     kind="EndpointSlice",
     plural="endpointslices",
@@ -207,6 +211,7 @@ KIND = Kind(
     prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column(name="AddressType", description="What kind of addresses the slice holds."),

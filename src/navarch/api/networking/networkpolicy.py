@@ -85,7 +85,9 @@ def _block(block: Obj, at: str, errs: FieldErrors) -> None:
     if not text:
         errs.required(f"{at}.cidr", "")
         return
-    checks.each(errs, f"{at}.cidr", text, names.legacy_cidr(text))
+    if wrong := names.legacy_cidr(text):
+        checks.each(errs, f"{at}.cidr", text, wrong)
+        return
     whole = names.parse_cidr(text)
     for index, exception in enumerate(block.get("except") or ()):
         where = f"{at}.except[{index}]"

@@ -52,6 +52,9 @@ def validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str = "", i
         checks.label_map(errs, f"{path}.nodeSelector", selector)
     if security := spec.get("securityContext"):
         validate_pod_security(security, spec, f"{path}.securityContext", errs)
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        at = f"{path}.securityContext.shareProcessNamespace"
+        errs.invalid(at, True, "ShareProcessNamespace and HostPID cannot both be enabled")
     _placement(spec, path, errs)
     _naming(spec, path, errs)
     _dns(spec, path, errs)
@@ -170,6 +173,6 @@ def _rest(spec: Obj, path: str, errs: FieldErrors) -> None:
         elif name not in ("linux", "windows"):
             errs.not_supported(f"{path}.os", name, ("linux", "windows"))
     if spec.get("hostUsers") is False:
-        for field, shown in (("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        for field, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if spec.get(field):
                 errs.forbidden(f"{path}.{shown}", "when `hostUsers` is false")

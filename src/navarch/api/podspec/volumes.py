@@ -158,7 +158,6 @@ def _projected(source: Obj, path: str, errs: FieldErrors) -> None:
             take(item.get("path"), item.get("path", ""))
         if (token := projection.get("serviceAccountToken")) is not None:
             _token(token, f"{at}.serviceAccountToken", path, errs)
-            take(token.get("path"), token.get("path", ""))
         if (bundle := projection.get("clusterTrustBundle")) is not None:
             _trust_bundle(bundle, f"{at}.clusterTrustBundle", errs)
             take(bundle.get("path"), bundle.get("path", ""))

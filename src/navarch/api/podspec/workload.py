@@ -26,6 +26,7 @@ def selected_template(spec: Obj, subject: str, errs: FieldErrors) -> None:
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             errs.invalid("spec.selector", selector, f"empty selector is invalid for {subject}")
         if len(errs.items) > before:
+            errs.invalid("spec.selector", selector, "invalid label selector")
             return
     template: Obj = spec.get("template") or {}
     labels: Obj = (template.get("metadata") or {}).get("labels") or {}

@@ -13,6 +13,7 @@ from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
+from navarch.apiserver.admission.runtimeclass import RuntimeClass
 from navarch.apiserver.admission.serviceaccount import ServiceAccount
 from navarch.apiserver.admission.storage import DefaultStorageClass, StorageObjectInUseProtection
 from navarch.apiserver.watchcache import CacheSet
@@ -28,6 +29,7 @@ def standard_plugins(caches: CacheSet, world: World, authorize: Authorize) -> li
         Priority(caches),
         DefaultTolerationSeconds(),
         StorageObjectInUseProtection(),
+        RuntimeClass(caches),
         DefaultStorageClass(caches),
         CertificateApproval(authorize),
         CertificateSigning(authorize),

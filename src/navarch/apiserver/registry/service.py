@@ -8,10 +8,11 @@ from navarch.apiserver.registry.allocators import AddressAllocator, PortAllocato
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Environment, Finish, Registry
 from navarch.apiserver.watchcache import ResourceCache
-from navarch.machinery import errors
+from navarch.machinery import errors, names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
+FAMILIES = ("IPv4", "IPv6")
 HEADLESS = "None"
 
 
@@ -98,19 +99,35 @@ class ServiceRegistry(Registry):
 
     def _families(self, spec: Obj, errs: FieldErrors) -> None:
         family = f"IPv{self.addresses.network.version}"
+        wanted_families: list[str] = spec.get("ipFamilies") or []
+        if _is_headless(spec) and not spec.get("selector"):
+            policy = spec["ipFamilyPolicy"] = spec.get("ipFamilyPolicy") or "RequireDualStack"
+            both = [family, *(other for other in FAMILIES if other != family)]
+            more = [other for other in both if other not in wanted_families]
+            spec["ipFamilies"] = [*wanted_families, *more] if policy != "SingleStack" else wanted_families or [family]
+            return
         policy = spec.get("ipFamilyPolicy") or "SingleStack"
         if policy == "RequireDualStack":
             errs.invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
         for index, wanted in enumerate(spec.get("ipFamilies") or ()):
-            if wanted != family:
+            if wanted not in FAMILIES:
+                errs.not_supported(f"spec.ipFamilies[{index}]", wanted, FAMILIES)
+            elif wanted != family:
                 errs.invalid(f"spec.ipFamilies[{index}]", wanted, "not configured on this cluster")
         spec["ipFamilyPolicy"] = policy
         spec["ipFamilies"] = spec.get("ipFamilies") or [family]
 
     def _address(self, spec: Obj, kept: set[str], taken: _Taken, errs: FieldErrors) -> None:
+        if spec.get("clusterIPs") and not spec.get("clusterIP"):
+            errs.invalid("spec.clusterIPs", spec["clusterIPs"], "must be empty when `clusterIP` is not specified")
+            return
         wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
         if wanted == HEADLESS:
             spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
+            return
+        if wanted and names.parse_ip(wanted) is None:
+            for message in names.is_valid_ip(wanted):
+                errs.invalid("spec.clusterIPs[0]", wanted, message)
             return
         if wanted and wanted not in kept:
             if why := self.addresses.take(wanted):
@@ -167,6 +184,10 @@ class ServiceRegistry(Registry):
             raise errors.internal("failed to allocate a nodePort: range is full") from None
         taken.ports.append(number)
         return number
+
+
+def _is_headless(spec: Obj) -> bool:
+    return HEADLESS in (spec.get("clusterIP"), *(spec.get("clusterIPs") or ()))
 
 
 def _wants_node_ports(spec: Obj) -> bool:
