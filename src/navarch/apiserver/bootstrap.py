@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from navarch.apiserver import flowobjects, localservices
 from navarch.apiserver.admission.pods import SYSTEM_CLASSES
 from navarch.apiserver.auth.policy import completed, defaults
+from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.client.interface import Resource
-from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICES
+from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICE_CIDRS, SERVICES
+from navarch.machinery.clock import rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Obj
 
@@ -37,6 +39,7 @@ async def ensure(server: ApiServer) -> None:
         )
     await _policy(server)
     await asyncio.gather(flowobjects.ensure(server), localservices.ensure(server))
+    await _service_range(server)
     await _kubernetes_service(server)
 
 
@@ -63,6 +66,27 @@ async def _create(server: ApiServer, resource: Resource, obj: Obj, namespace: st
     except StatusError as err:
         if err.reason != "AlreadyExists":
             raise
+
+
+async def _service_range(server: ApiServer) -> None:
+    """The range that services have their addresses from, as an object; and an address object for every service."""
+    cidrs = [server.config.service_cidr]
+    await _create(server, SERVICE_CIDRS, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}})
+    found = await server.system.get(SERVICE_CIDRS, "kubernetes")
+    conditions = (found.get("status") or {}).get("conditions") or ()
+    if found["spec"]["cidrs"] == cidrs and not any(c.get("type") == "Ready" for c in conditions):
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": rfc3339(server.world.now()),
+        }
+        made = {**found, "status": {"conditions": [*conditions, ready]}}
+        await server.system.update(SERVICE_CIDRS, made, subresource="status")
+    registry = server.registries[GroupResource("", "services")]
+    if isinstance(registry, ServiceRegistry):
+        await registry.repair()
 
 
 async def _kubernetes_service(server: ApiServer) -> None:

@@ -129,8 +129,8 @@ async def test_approving_and_signing_need_the_signer() -> None:
 async def test_decisions_stand(subresource: str, change: list[Any], message: str) -> None:
     async with api_server() as server:
         made = await server.system.create(CERTIFICATE_REQUESTS, request("r"))
-        made["status"]["conditions"] = [{"type": "Approved", "status": "True"}]
-        made = await server.system.update(CERTIFICATE_REQUESTS, made, subresource="approval")
+        approved = {**made, "status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        made = await server.system.update(CERTIFICATE_REQUESTS, approved, subresource="approval")
         with pytest.raises(StatusError, match=message):
             await server.system.update(
                 CERTIFICATE_REQUESTS, {**made, "status": {"conditions": change}}, subresource=subresource

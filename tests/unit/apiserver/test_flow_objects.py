@@ -11,6 +11,7 @@ from navarch.api.flowcontrol import bootstrap
 from navarch.apiserver import flowobjects
 from navarch.client.resources import FLOW_SCHEMAS, PRIORITY_LEVELS
 from navarch.machinery.errors import StatusError
+from navarch.machinery.trees import copy
 
 
 async def test_every_cluster_has_them_as_they_are_wanted() -> None:
@@ -24,11 +25,11 @@ async def test_every_cluster_has_them_as_they_are_wanted() -> None:
 
 async def test_specs_of_mandatory_objects_are_fixed() -> None:
     async with api_server() as server:
-        level: Any = await server.system.get(PRIORITY_LEVELS, "catch-all")
+        level: Any = copy(await server.system.get(PRIORITY_LEVELS, "catch-all"))
         level["spec"]["limited"]["nominalConcurrencyShares"] = 6
         with pytest.raises(StatusError, match="must equal the fixed value"):
             await server.system.update(PRIORITY_LEVELS, level)
-        exempt: Any = await server.system.get(PRIORITY_LEVELS, "exempt")
+        exempt: Any = copy(await server.system.get(PRIORITY_LEVELS, "exempt"))
         exempt["spec"]["exempt"]["nominalConcurrencyShares"] = 7
         await server.system.update(PRIORITY_LEVELS, exempt)
         await flowobjects.ensure(server)
@@ -39,7 +40,7 @@ async def test_specs_of_mandatory_objects_are_fixed() -> None:
 async def test_a_suggested_object_is_ours_while_its_annotation_says_so() -> None:
     async with api_server() as server:
         for name, mark in (("probes", "true"), ("global-default", "false")):
-            schema: Any = await server.system.get(FLOW_SCHEMAS, name)
+            schema: Any = copy(await server.system.get(FLOW_SCHEMAS, name))
             schema["metadata"]["annotations"][bootstrap.AUTO_UPDATE] = mark
             schema["spec"]["matchingPrecedence"] += 1
             await server.system.update(FLOW_SCHEMAS, schema)

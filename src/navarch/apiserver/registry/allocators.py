@@ -1,8 +1,7 @@
-"""Numbers from a range, none given twice: cluster addresses and node ports."""
+"""Numbers from a range, none given twice: node ports."""
 
 from __future__ import annotations
 
-import ipaddress
 from random import Random
 
 
@@ -47,41 +46,6 @@ class Allocator:
 
     def release(self, offset: int) -> None:
         self._taken.discard(offset)
-
-
-class AddressAllocator:
-    """The cluster addresses of a service range: all but its first (the network's) and, for IPv4, its last."""
-
-    def __init__(self, cidr: str, random: Random) -> None:
-        self.network = ipaddress.ip_network(cidr)
-        self._base = int(self.network.network_address) + 1
-        size = min(self.network.num_addresses - 2, 1 << 16) if self.network.version == 4 else 1 << 16
-        self._size = max(size, 1)
-        band = min(max(16, self._size // 16), 256)
-        self._allocator = Allocator(self._size, band, random)
-
-    def take(self, address: str) -> str:
-        """Takes an address; answers what is wrong with it, or ""."""
-        offset = self._offset(address)
-        if offset is None:
-            return f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
-        return "" if self._allocator.take(offset) else "provided IP is already allocated"
-
-    def take_any(self) -> str:
-        """Raises RangeFullError."""
-        return str(ipaddress.ip_address(self._base + self._allocator.take_any()))
-
-    def release(self, address: str) -> None:
-        offset = self._offset(address)
-        if offset is not None:
-            self._allocator.release(offset)
-
-    def _offset(self, address: str) -> int | None:
-        try:
-            offset = int(ipaddress.ip_address(address)) - self._base
-        except ValueError:
-            return None
-        return offset if 0 <= offset < self._size else None
 
 
 class PortAllocator:

@@ -88,6 +88,10 @@ class Registry:
     def after_delete(self, obj: Obj) -> None:
         """The object is gone from the store."""
 
+    def alongside(self, new: Obj | None, old: Obj | None) -> tuple[Write, ...]:
+        """What else the commit writes that makes `new` of `old` (None: there is none)."""
+        return ()
+
     def should_delete(self, obj: Obj) -> bool:
         """Whether an update leaves an object that is being deleted with no finalizer and no grace left."""
         metadata = obj["metadata"]
@@ -317,7 +321,9 @@ class Registry:
         cache = self.cache
         value = cache.encode(obj)
         cache.hint(key, value, obj)
-        committed = await self.env.store.commit((Write(key, value, expect),))
+        known = cache.by_key(key) if expect else None
+        further = self.alongside(obj, known.obj if known is not None else None)
+        committed = await self.env.store.commit((Write(key, value, expect), *further))
         entry = cache.by_key(key)
         if entry is not None and entry.revision == committed.revision:
             return entry
@@ -358,7 +364,8 @@ class Registry:
         """Deletes what is stored at `entry`; answers `obj` as its last state."""
         if call.dry_run:
             return self._unstored(entry.key, obj)
-        committed = await self.env.store.commit((Write(entry.key, None, entry.revision),))
+        further = self.alongside(None, entry.obj)
+        committed = await self.env.store.commit((Write(entry.key, None, entry.revision), *further))
         self.after_delete(obj)
         return self.cache.entry(entry.key, self.cache.encode(obj), committed.revision)
 

@@ -1,16 +1,20 @@
 """Services: cluster addresses and node ports are taken with the write that wants them, and given back with the one
-that does not. The allocators live in memory and are rebuilt from the services at start."""
+that does not. What is taken is known from the services at start; an address has an object of its own as well."""
 
 from __future__ import annotations
 
+import asyncio
+
 from navarch.api.kind import Kind
-from navarch.apiserver.registry.allocators import AddressAllocator, PortAllocator, RangeFullError
+from navarch.apiserver.registry.addresses import ServiceRanges, canonical, parent
+from navarch.apiserver.registry.allocators import PortAllocator, RangeFullError
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Environment, Finish, Registry
-from navarch.apiserver.watchcache import ResourceCache
+from navarch.apiserver.watchcache import Entry, ResourceCache
 from navarch.machinery import errors, names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
+from navarch.store.interface import ConflictError, Write
 
 FAMILIES = ("IPv4", "IPv6")
 HEADLESS = "None"
@@ -38,15 +42,25 @@ class _Taken:
 class ServiceRegistry(Registry):
     returns_deleted = True
 
-    def __init__(self, kind: Kind, cache: ResourceCache, env: Environment, cidr: str, ports: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        cache: ResourceCache,
+        env: Environment,
+        ranges: ServiceRanges,
+        addresses: ResourceCache,
+        ports: tuple[int, int],
+    ) -> None:
         super().__init__(kind, cache, env)
-        self.addresses = AddressAllocator(cidr, env.world.random())
+        self.addresses = ranges
         self.ports = PortAllocator(ports, env.world.random())
+        self._repairs: set[asyncio.Task[None]] = set()
+        addresses.on_change(self._address_changed)
 
     def start(self) -> None:
         for entry in self.cache.range():
             for address in _addresses(entry.obj):
-                self.addresses.take(address)
+                self.addresses.hold(address)
             for port in _node_ports(entry.obj):
                 self.ports.take(port)
 
@@ -75,6 +89,49 @@ class ServiceRegistry(Registry):
             self.addresses.release(address)
         for port in _node_ports(obj):
             self.ports.release(port)
+
+    def alongside(self, new: Obj | None, old: Obj | None) -> tuple[Write, ...]:
+        has, had = (_addresses(obj) if obj is not None else [] for obj in (new, old))
+        service = new if new is not None else old
+        assert service is not None
+        return self.addresses.writes([a for a in had if a not in has], has, service)
+
+    async def _commit(self, key: str, obj: Obj, expect: int) -> Entry:
+        try:
+            return await super()._commit(key, obj, expect)
+        except ConflictError as error:
+            if error.key == key:
+                raise
+            raise errors.internal("failed to allocate a serviceIP: provided IP is already allocated") from None
+
+    # -- what was not made here
+
+    async def repair(self) -> None:
+        """Makes the address objects that services lack, and deletes those of services that are gone."""
+        held = {canonical(address): e.obj for e in self.cache.range() for address in _addresses(e.obj)}
+        await asyncio.gather(*map(self._write, self.addresses.mending(held)))
+
+    async def _write(self, write: Write) -> None:
+        try:
+            await self.env.store.commit((write,))
+        except ConflictError:
+            pass  # somebody else has mended it, or has the address: the service's next write tells
+
+    def _address_changed(self, entry: Entry | None, previous: Entry | None) -> None:
+        """An address object that was deleted by hand is made again while its service has the address."""
+        if entry is not None or previous is None:
+            return
+        reference, name = parent(previous.obj), previous.obj["metadata"]["name"]
+        if reference.get("resource") != "services" or reference.get("group"):
+            return
+        service = self.cache.get(reference.get("namespace", ""), reference.get("name", ""))
+        if service is None or name not in map(canonical, _addresses(service.obj)):
+            return
+        task = asyncio.get_running_loop().create_task(self._write(self.addresses.write(name, service.obj)))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    # -- allocation
 
     def _complete(self, obj: Obj, old: Obj | None, taken: _Taken) -> None:
         spec = obj.setdefault("spec", {})

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
+from navarch.apiserver.registry.addresses import ServiceRanges
 from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
 from navarch.apiserver.registry.devices import ClaimRegistry, SliceRegistry
@@ -78,7 +79,10 @@ SPECIAL: Mapping[GroupResource, Make] = {
 def registry_for(kind: Kind, cache: ResourceCache, server: ApiServer) -> Registry:
     if kind.group_resource == GroupResource("", "services"):
         config = server.config
-        return ServiceRegistry(kind, cache, server, config.service_cidr, config.node_port_range)
+        ranges = server.caches[GroupResource("networking.k8s.io", "servicecidrs")]
+        addresses = server.caches[GroupResource("networking.k8s.io", "ipaddresses")]
+        given = ServiceRanges(config.service_cidr, ranges, addresses, server.world)
+        return ServiceRegistry(kind, cache, server, given, addresses, config.node_port_range)
     if (make := SPECIAL.get(kind.group_resource)) is not None:
         return make(kind, cache, server)
     registry = Registry(kind, cache, server)
