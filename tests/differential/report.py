@@ -36,7 +36,10 @@ def main() -> None:
         if found and not options.count:
             print(f"{step}", *found, sep="\n  ")
         if options.messages and not found and messages_differ(recorded[step]["body"], answer["body"]):
-            words = [body.get("message", body) for body in (recorded[step]["body"], answer["body"])]
+            words = [
+                body.get("message", "") if isinstance(body, dict) else body
+                for body in (recorded[step]["body"], answer["body"])
+            ]
             print(step, *(f"    {word}" for word in words), sep="\n")
     print(*(f"{count:5} {name}" for name, count in counted.most_common(60)), sep="\n")
 

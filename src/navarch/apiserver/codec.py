@@ -7,9 +7,11 @@ from typing import Any
 
 from navarch.api.kind import Kind, Version
 from navarch.api.schemas import schema
+from navarch.api.scheme import by_kind
 from navarch.machinery import errors
 from navarch.machinery.decode import normalise, strict_error, strict_errors
-from navarch.machinery.types import Obj
+from navarch.machinery.scalars import Mismatch
+from navarch.machinery.types import GroupKind, Obj
 
 IGNORE, WARN, STRICT = "Ignore", "Warn", "Strict"
 
@@ -60,21 +62,40 @@ def from_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
     return {**shown, "apiVersion": str(version.gv), "kind": kind.kind}
 
 
+def _unrecognized(kind: Kind, why: str) -> errors.StatusError:
+    return errors.bad_request(
+        f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
+        f"json parse error: json: cannot unmarshal {why}"
+    )
+
+
 def check_type(kind: Kind, version: Version, tree: Any) -> None:
     """The body's own apiVersion and kind must be what its path says (or absent)."""
     if not isinstance(tree, dict):
-        raise errors.bad_request(
-            f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
-            "json parse error: json: cannot unmarshal into an object"
-        )
+        raise _unrecognized(kind, "into an object")
     found_version, found = tree.get("apiVersion") or "", tree.get("kind") or ""
     wanted = str(version.gv)
-    if found and found != kind.kind:
-        raise errors.bad_request(
-            f'{found} in version "{found_version or wanted}" cannot be handled as a {kind.kind}: '
-            f"converting ({found_version or wanted}.{found}) to ({wanted}.{kind.kind}): unknown conversion"
-        )
-    if found_version and found_version != wanted:
-        raise errors.bad_request(
-            f"the API version in the data ({found_version}) does not match the expected API version ({wanted})"
-        )
+    if (not found or found == kind.kind) and (not found_version or found_version == wanted):
+        return
+    for field, value in (("apiVersion", found_version), ("kind", found)):
+        if not isinstance(value, str):
+            what = Mismatch.of(value, "string").text
+            raise _unrecognized(kind, f"{what} into Go struct field .{field} of type string")
+    group, _, number = (found_version or wanted).rpartition("/")
+    found = found or kind.kind
+    if _registered(GroupKind(group, found), number):
+        package = kind.hub.group.partition(".")[0] or "core"
+        why = f"converting ({number}.{found}) to ({package}.{kind.kind}): unknown conversion"
+    else:
+        gv = found_version or wanted
+        why = f'no kind "{found}" is registered for version "{gv}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+    raise errors.bad_request(f'{found} in version "{number}" cannot be handled as a {kind.kind}: {why}')
+
+
+def _registered(found: GroupKind, version: str) -> bool:
+    """Whether there is such a built-in kind, or a list of it, in that version."""
+    for name in (found.kind, found.kind.removesuffix("List")):
+        known = by_kind().get(GroupKind(found.group, name))
+        if known is not None and any(v.version == version for v in known[0].versions if v.group == found.group):
+            return True
+    return False

@@ -74,8 +74,10 @@ def not_found(resource: GroupResource, name: str) -> StatusError:
     return StatusError(404, "NotFound", f'{resource} "{name}" not found', _resource_details(resource, name))
 
 
-def already_exists(resource: GroupResource, name: str) -> StatusError:
-    return StatusError(409, "AlreadyExists", f'{resource} "{name}" already exists', _resource_details(resource, name))
+def already_exists(resource: GroupResource, name: str, going: bool = False) -> StatusError:
+    """`going`: what exists is being deleted."""
+    message = f'{"object is being deleted: " if going else ""}{resource} "{name}" already exists'
+    return StatusError(409, "AlreadyExists", message, _resource_details(resource, name))
 
 
 def generate_name_conflict(resource: GroupResource, name: str) -> StatusError:

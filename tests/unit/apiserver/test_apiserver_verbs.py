@@ -101,7 +101,8 @@ async def test_an_unknown_field_selector_is_a_400():
     async with api_server() as server:
         with pytest.raises(StatusError) as caught:
             await server.system.list(CONFIG_MAPS, field_selector="data=x")
-        assert caught.value.message == "field label not supported: data"
+        known = '"metadata.name", "metadata.namespace"'
+        assert caught.value.message == f'"data" is not a known field selector: only {known}'
 
 
 async def test_a_selector_turns_changes_into_arrivals_and_departures():

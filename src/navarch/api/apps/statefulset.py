@@ -57,7 +57,7 @@ def retired_defaults(obj: Obj) -> None:
 
 
 def name_is_valid(name: str) -> list[str]:
-    return ["must not contain dots"] if "." in name else names.dns1123_subdomain(name)
+    return ["must not contain dots"] if "." in name else names.dns1123_label(name)
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:

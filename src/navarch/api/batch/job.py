@@ -85,7 +85,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         checks.label_selector(errs, "spec.selector", selector)
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     if selector is None or (not errs and not from_label_selector(selector).matches(labels)):
-        errs.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        errs.invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
 
 
 def validate_generated(obj: Obj, errs: FieldErrors) -> None:

@@ -41,12 +41,15 @@ def prepare_create(obj: Obj) -> None:
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj["spec"]
-    validate_modes(spec, "spec", errs)
+    if spec.get("accessModes"):
+        validate_modes(spec, "spec", errs)
+    else:
+        errs.required("spec.accessModes")
     capacity = spec.get("capacity") or {}
     if not capacity:
         errs.required("spec.capacity", "")
     if set(capacity) != {"storage"}:
-        errs.not_supported("spec.capacity", capacity, ("storage",))
+        errs.not_supported("spec.capacity", capacity or None, ("storage",))
     for name, amount in capacity.items():
         if Quantity.of(amount).sign <= 0:
             errs.invalid(f"spec.capacity[{name}]", str(amount), "must be greater than zero")

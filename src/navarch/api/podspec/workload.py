@@ -23,15 +23,15 @@ def selected_template(spec: Obj, subject: str, errs: FieldErrors) -> None:
     else:
         before = len(errs.items)
         checks.label_selector(errs, "spec.selector", selector)
-        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-            errs.invalid("spec.selector", selector, f"empty selector is invalid for {subject}")
         if len(errs.items) > before:
             errs.invalid("spec.selector", selector, "invalid label selector")
             return
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            errs.invalid("spec.selector", selector, f"empty selector is invalid for {subject}")
     template: Obj = spec.get("template") or {}
     labels: Obj = (template.get("metadata") or {}).get("labels") or {}
-    if not selector or not from_label_selector(selector).matches(labels):
-        errs.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    if selector is None or not from_label_selector(selector).matches(labels):
+        errs.invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
     validate_template(template, "spec.template", errs)
     pod = template.get("spec") or {}
     if (policy := pod.get("restartPolicy", "")) != "Always":

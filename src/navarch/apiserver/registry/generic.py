@@ -155,8 +155,8 @@ class Registry:
             await self._before_create(call, obj)
             name = obj["metadata"]["name"]
             key = self.cache.key(call.namespace, name)
-            if self.cache.by_key(key) is not None:
-                raise errors.already_exists(self.resource, name)
+            if (present := self.cache.by_key(key)) is not None:
+                raise errors.already_exists(self.resource, name, "deletionTimestamp" in present.obj["metadata"])
             if call.dry_run:
                 return self._unstored(key, obj)
             try:

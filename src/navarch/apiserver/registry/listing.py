@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Encoder, Watcher
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.watchcache import Entry
@@ -119,8 +120,16 @@ def _fields(registry: Registry, text: str) -> FieldSelector | None:
     known = registry.selectable_fields()
     for field in selector.fields():
         if field not in known:
-            raise errors.bad_request(f"field label not supported: {field}")
+            raise errors.bad_request(_unknown_field(registry.kind, field))
     return selector
+
+
+def _unknown_field(kind: Kind, field: str) -> str:
+    if kind.fields is None:
+        return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    if kind.kind == "Job":
+        return f'field label "{field}" not supported for Job'
+    return f"field label not supported: {field}"
 
 
 def _matcher(
