@@ -27,6 +27,8 @@ GZIP_FROM = 128 * 1024
 HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
 FOREVER = float("inf")
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+BODILESS = (204, 304)
+"""Statuses whose answers describe no content: a type or length would replace that of what the client has cached."""
 _heads: dict[tuple[int, str], bytes] = {}
 
 
@@ -278,8 +280,9 @@ class HttpConnection(asyncio.Protocol):
     def _send_whole(
         self, request: Request, response: Response, body: bytes | Sequence[bytes], size: int, keep: bool
     ) -> None:
-        head = self._header_block(response, keep, f"Content-Length: {size}\r\n".encode())
-        if request.method == "HEAD" or response.status in (204, 304):
+        bodiless = response.status in BODILESS
+        head = self._header_block(response, keep, b"" if bodiless else f"Content-Length: {size}\r\n".encode())
+        if request.method == "HEAD" or bodiless:
             self._send(head)
         elif size <= SLICE:
             self._send(head + (body if isinstance(body, bytes) else b"".join(body)))
@@ -291,7 +294,8 @@ class HttpConnection(asyncio.Protocol):
         self._done(keep)
 
     def _header_block(self, response: Response, keep: bool, framing: bytes) -> bytes:
-        parts = [_head(response.status, response.content_type), b"Date: ", self.server.date(), b"\r\n", framing]
+        media = "" if response.status in BODILESS else response.content_type
+        parts = [_head(response.status, media), b"Date: ", self.server.date(), b"\r\n", framing]
         for name, value in response.headers:
             parts.append(f"{name}: {value}\r\n".encode("latin-1", "replace"))
         parts.append(b"\r\n" if keep else b"Connection: close\r\n\r\n")

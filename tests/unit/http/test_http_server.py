@@ -31,6 +31,8 @@ def handler(request: Request) -> Any:
             return Response(body=[b"x" * 300_000, b"y" * 300_000])
         case "/upgrade":
             return Response(101, headers=[("Connection", "Upgrade"), ("Upgrade", "echo")], upgrade=echo)
+        case "/unchanged":
+            return Response(304, headers=[("ETag", "x")])
         case "/crash":
             raise RuntimeError("a bug")
         case _:
@@ -119,6 +121,14 @@ async def test_chunked_bodies_and_split_packets(server: Server) -> None:
         client.writer.write(message[at : at + 1])
         await asyncio.sleep(0)
     assert (await client.answer())[2] == b"POST   abcde"
+
+
+async def test_what_is_unchanged_keeps_the_type_that_the_client_has_cached(server: Server) -> None:
+    client = await Client.to(server)
+    status, headers, _ = await client.ask("GET /unchanged HTTP/1.1\n\n")
+    assert (status, headers["etag"]) == (304, "x")
+    assert not {"content-type", "content-length", "transfer-encoding"} & headers.keys()
+    assert (await client.ask("GET /echo HTTP/1.1\n\n"))[0] == 200
 
 
 async def test_expect_100_continue(server: Server) -> None:
