@@ -28,6 +28,7 @@ from navarch.kubelet.sources import Sources
 from navarch.kubelet.static_pods import MIRROR, Mirrors, StaticPods, is_mirror
 from navarch.kubelet.status_writer import StatusWriter
 from navarch.kubelet.upkeep import IMAGE_SECONDS, LOG_SECONDS, Upkeep
+from navarch.kubelet.volumes.manager import remove
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj, key_of
 
@@ -333,7 +334,7 @@ class Kubelet:
             try:
                 for uid in context.volumes.orphans(known):
                     await context.volumes.unmount(uid)
-                    await asyncio.to_thread(shutil.rmtree, self.config.pod_root(uid), True)
+                    await asyncio.to_thread(remove, self.config.pod_root(uid))
                 for folder in self.config.log_root.iterdir():
                     if folder.name.rpartition("_")[2] not in known:
                         await asyncio.to_thread(shutil.rmtree, folder, True)

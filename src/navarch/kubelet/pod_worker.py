@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,6 +22,7 @@ from navarch.kubelet.starting import Slot, Starter, StartError
 from navarch.kubelet.status import View, pod_status
 from navarch.kubelet.status_writer import OWN_CONDITIONS
 from navarch.kubelet.stopping import Stopper
+from navarch.kubelet.volumes.manager import remove
 from navarch.machinery.types import Obj
 
 log = logging.getLogger(__name__)
@@ -397,7 +397,7 @@ class PodWorker:
         context.sources.forget(self.uid)
         context.writer.forget(self.shown_as["metadata"]["uid"] if self.shown_as else self.uid)
         folders = [context.config.pod_root(self.uid), context.config.pod_logs(pod)]
-        await asyncio.to_thread(lambda: [shutil.rmtree(folder, ignore_errors=True) for folder in folders])
+        await asyncio.to_thread(lambda: [remove(folder) for folder in folders])
 
     # -- what others see
 

@@ -11,7 +11,7 @@ import pytest
 
 from navarch.kubelet.env import ConfigError
 from navarch.kubelet.volumes import VolumeError, atomic, payload
-from navarch.kubelet.volumes.manager import host_path
+from navarch.kubelet.volumes.host_path import host_path
 from navarch.kubelet.volumes.payload import File
 from navarch.kubelet.volumes.submounts import container_mounts
 

@@ -9,45 +9,55 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
+from navarch.kubelet.volumes import ownership
 from navarch.kubelet.volumes.payload import Payload, VolumeError
 
 DATA = "..data"
 
 
 def write(folder: Path, payload: Payload, group: int | None, stamp: str) -> bool:
-    """Makes the folder show the payload; True where that was a change. `stamp` names the new version."""
+    """Makes the folder (which is there) show the payload; True where that was a change. `stamp` names the new version."""
     for path in payload:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts or parts[0].startswith(".."):
             raise VolumeError(f"invalid path: {path}")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     link = folder / DATA
     old = os.readlink(link) if link.is_symlink() else ""
-    if old and _same(folder / old, payload):
-        return False
-    version = folder / f"..{stamp}"
-    version.mkdir(mode=0o755)
-    if group is not None:
-        os.chown(version, -1, group)
-        version.chmod(0o2775)
+    changed = not old or not _same(folder / old, payload)
+    if changed:
+        _forget_versions(folder, old)
+        version = folder / f"..{stamp}"
+        _fill(version, payload, group)
+        temporary = folder / "..data_tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(version.name)
+        os.replace(temporary, link)
+    _links(folder, payload)
+    if changed:
+        _forget_versions(folder, os.readlink(link))
+    return changed
+
+
+def _fill(version: Path, payload: Payload, group: int | None) -> None:
+    folders = {version, *(version / parent for path in payload for parent in PurePosixPath(path).parents)}
+    for folder in sorted(folders):
+        folder.mkdir()
+        folder.chmod(0o755)
+        ownership.give(folder, group, read_only=True)
     for path, file in payload.items():
         target = version / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.data)
-        mode = file.mode
-        if group is not None:
-            mode |= 0o440
-        if group is not None or file.owner is not None:
-            os.chown(target, -1 if file.owner is None else file.owner, -1 if group is None else group)
-        target.chmod(mode)
-    temporary = folder / "..data_tmp"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(version.name)
-    os.replace(temporary, link)
-    _links(folder, payload)
-    if old:
-        shutil.rmtree(folder / old, ignore_errors=True)
-    return True
+        target.chmod(file.mode)
+        if file.owner is not None:
+            os.chown(target, file.owner, -1)
+        ownership.give(target, group, read_only=True)
+
+
+def _forget_versions(folder: Path, kept: str) -> None:
+    """Removes older versions, and what an end in the midst of writing left."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("..") and entry.name not in (DATA, kept) and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _same(version: Path, payload: Payload) -> bool:

@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import stat
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from navarch.client.interface import Client
-from navarch.client.resources import SERVICE_ACCOUNTS
-from navarch.kubelet.volumes import atomic, mounting, payload
+from navarch.kubelet.volumes import atomic, claims, mounting, payload
+from navarch.kubelet.volumes.empty_dir import empty_dir, in_memory, on_disk
+from navarch.kubelet.volumes.host_path import host_path
 from navarch.kubelet.volumes.payload import Look, Payload, VolumeError
 from navarch.kubelet.volumes.submounts import container_mounts
-from navarch.machinery.clock import World, parse_time
-from navarch.machinery.errors import StatusError
-from navarch.machinery.quantity import Quantity
+from navarch.kubelet.volumes.tokens import Tokens
+from navarch.machinery.clock import World
 from navarch.machinery.types import Obj
 
 PLUGINS = {
     "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "projected": "projected",
     "downwardAPI": "downward-api",
 }  # fmt: skip
-TOKEN_SECONDS = 3600
-REFRESH_SHARE = 0.8
-"""A token is renewed when so much of its life has passed."""
+ON_DISK = ("configMap",)
+"""Everything else that is shown as files is kept in memory: secrets are not written to a disk."""
 
 
 class HostVolume(NamedTuple):
@@ -37,11 +35,6 @@ class HostVolume(NamedTuple):
     read_only: bool
 
 
-class _Token(NamedTuple):
-    text: str
-    renew: float
-
-
 class VolumeManager:
     """`root` is the kubelet's: a pod's volumes are in root/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>."""
 
@@ -49,8 +42,9 @@ class VolumeManager:
         self, root: Path, look: Look, client: Client, world: World, node: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
         self._root, self._look, self._client, self._world, self._node = root, look, client, world, node
-        self._tokens: dict[tuple[str, str, str], _Token] = {}
-        """(pod uid, volume, path) -> its token."""
+        self._tokens = Tokens(client, world)
+        self._claimed: dict[tuple[str, str], HostVolume] = {}
+        """(pod uid, volume): a persistent volume stays the pod's for all of its life."""
 
     async def mount(self, pod: Obj) -> Mapping[str, HostVolume]:
         """Makes what is missing and renews what is stale. Raises VolumeError."""
@@ -71,8 +65,9 @@ class VolumeManager:
         return container_mounts(container, volumes, expand, subpaths)
 
     async def unmount(self, pod_uid: str) -> None:
-        for key in [key for key in self._tokens if key[0] == pod_uid]:
-            del self._tokens[key]
+        self._tokens.forget(pod_uid)
+        for key in [key for key in self._claimed if key[0] == pod_uid]:
+            del self._claimed[key]
         base = self._root / "pods" / pod_uid
         await asyncio.to_thread(_take_away, [base / "volume-subpaths", base / "volumes"])
 
@@ -89,19 +84,35 @@ class VolumeManager:
     async def _one(self, pod: Obj, volume: Obj) -> HostVolume:
         if "hostPath" in volume:
             return HostVolume(host_path(volume["hostPath"]), False)
+        if "persistentVolumeClaim" in volume or "ephemeral" in volume:
+            return await self._persistent(pod, volume)
         source = next((name for name in PLUGINS if name in volume), "")
         if not source:
             kinds = ", ".join(key for key in volume if key != "name")
             raise VolumeError(f"no volume plugin matched: {kinds or 'the volume has no source'}")
         folder = self._folder(pod, PLUGINS[source], volume["name"])
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        group = _security(pod).get("fsGroup")
         if source == "emptyDir":
-            empty_dir(folder, volume["emptyDir"] or {}, group)
+            empty_dir(folder, volume["emptyDir"] or {}, pod, self._node(), group)
             return HostVolume(str(folder), False)
         content = await self._payload(source, volume, pod)
+        if source in ON_DISK:
+            on_disk(folder, group)
+        else:
+            in_memory(folder, 0, group)
         stamp = datetime.fromtimestamp(self._world.now(), UTC).strftime("%Y_%m_%d_%H_%M_%S.%f")
         atomic.write(folder, content, group, stamp)
         return HostVolume(str(folder), True)
+
+    async def _persistent(self, pod: Obj, volume: Obj) -> HostVolume:
+        key = (pod["metadata"]["uid"], volume["name"])
+        if key not in self._claimed:
+            found = await claims.claimed(self._client, volume, pod)
+            security = _security(pod)
+            group, policy = security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always"
+            path = await asyncio.to_thread(claims.path_of, found, group, policy)
+            self._claimed[key] = HostVolume(path, found.read_only)
+        return self._claimed[key]
 
     async def _payload(self, source: str, volume: Obj, pod: Obj) -> Payload:
         namespace = pod["metadata"]["namespace"]
@@ -111,97 +122,26 @@ class VolumeManager:
             case "secret":
                 return payload.secret(volume, namespace, self._look)
             case "downwardAPI":
-                own = volume["downwardAPI"]
+                own = volume["downwardAPI"] or {}
                 mode = own.get("defaultMode", payload.DEFAULT_MODE)
                 return payload.downward(own, pod, self._node(), mode)
             case _:
-                tokens = await self._volume_tokens(volume, pod)
+                tokens = await self._tokens.of_volume(volume, pod)
                 return payload.projected(volume, pod, self._look, self._node(), lambda part: tokens[part["path"]])
 
-    # -- service account tokens
 
-    async def _volume_tokens(self, volume: Obj, pod: Obj) -> dict[str, str]:
-        wanted = [
-            p["serviceAccountToken"] for p in volume["projected"].get("sources") or [] if "serviceAccountToken" in p
-        ]
-        return {part["path"]: await self._token(volume["name"], part, pod) for part in wanted}
-
-    async def _token(self, volume: str, part: Obj, pod: Obj) -> str:
-        meta, now = pod["metadata"], self._world.now()
-        key = (meta["uid"], volume, part["path"])
-        known = self._tokens.get(key)
-        if known and now < known.renew:
-            return known.text
-        spec: Obj = {
-            "audiences": [part["audience"]] if part.get("audience") else [],
-            "expirationSeconds": part.get("expirationSeconds", TOKEN_SECONDS),
-            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]},
-        }
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec}
-        account = pod["spec"].get("serviceAccountName") or "default"
-        try:
-            answer = await self._client.create(
-                SERVICE_ACCOUNTS, request, meta["namespace"], name=account, subresource="token"
-            )
-        except (StatusError, ConnectionError, OSError) as error:
-            if known:  # still good for the rest of its life
-                return known.text
-            raise VolumeError(f"failed to fetch token: {error}") from None
-        status = answer["status"]
-        life = parse_time(status["expirationTimestamp"]) - now
-        self._tokens[key] = _Token(status["token"], now + life * REFRESH_SHARE)
-        return status["token"]
-
-
-def empty_dir(folder: Path, source: Obj, group: int | None) -> None:
-    """An empty folder for everyone; in memory where that is asked for."""
-    if folder.is_dir():
-        return
-    folder.mkdir(parents=True)
-    if source.get("medium") == "Memory":
-        limit = source.get("sizeLimit")
-        mounting.tmpfs(folder, Quantity.parse(str(limit)).value() if limit is not None else 0)
-    elif source.get("medium"):
-        folder.rmdir()
-        raise VolumeError(f"unknown storage medium {source['medium']!r}")
-    folder.chmod(0o777)
-    if group is not None:
-        os.chown(folder, -1, group)
-        folder.chmod(0o2777)
-
-
-CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {
-    "Directory": (stat.S_ISDIR, "a directory"),
-    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
-    "File": (stat.S_ISREG, "a file"),
-    "FileOrCreate": (stat.S_ISREG, "a file"),
-    "Socket": (stat.S_ISSOCK, "a socket file"),
-    "CharDevice": (stat.S_ISCHR, "a character device"),
-    "BlockDevice": (stat.S_ISBLK, "a block device"),
-}
-
-
-def host_path(source: Obj) -> str:
-    """A path of the host, checked to be what it is said to be. Raises VolumeError."""
-    path, kind = Path(source["path"]), source.get("type") or ""
-    if kind == "DirectoryOrCreate":
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    elif kind == "FileOrCreate" and not path.exists():
-        path.touch(mode=0o644)
-    if kind:
-        is_right, word = CHECKS[kind]
-        try:
-            right = is_right(path.stat().st_mode)
-        except OSError:
-            right = False
-        if not right:
-            raise VolumeError(f"hostPath type check failed: {path} is not {word}")
-    return str(path)
+def _security(pod: Obj) -> Obj:
+    return pod["spec"].get("securityContext") or {}
 
 
 def _take_away(folders: list[Path]) -> None:
     for folder in folders:
         if folder.exists():
             mounting.unmount_below(folder)
-            if not mounting.mounts_below(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Removes a tree, unless something is still mounted in it: that is not ours to remove."""
+    if not mounting.mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 MS_BIND, MS_NOSUID, MS_NODEV = 0x1000, 0x2, 0x4
 DETACH = 2
+ESCAPE = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes spaces and the like."""
 
 
 @cache
@@ -38,8 +41,9 @@ def mounts_below(folder: Path) -> Sequence[str]:
     """Mount points at or below a folder, the deepest first."""
     prefix = f"{folder}/"
     found: list[str] = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split(" ")[4].encode().decode("unicode_escape")
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        escaped = line.split(b" ")[4]
+        point = os.fsdecode(ESCAPE.sub(lambda match: bytes([int(match.group(1), 8)]), escaped))
         if point == str(folder) or point.startswith(prefix):
             found.append(point)
     return found[::-1]

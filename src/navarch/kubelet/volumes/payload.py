@@ -95,15 +95,18 @@ def projected(volume: Obj, pod: Obj, look: Look, node: Mapping[str, Any], token:
     mode = source.get("defaultMode", DEFAULT_MODE)
     found: Payload = {}
     for part in source.get("sources") or []:
-        if named := part.get("configMap"):
+        if "configMap" in part:
+            named = part["configMap"]
             obj = look("ConfigMap", namespace, named["name"])
             found |= keys_payload(named, obj, "configmap", named["name"], mode)
-        elif named := part.get("secret"):
+        elif "secret" in part:
+            named = part["secret"]
             obj = look("Secret", namespace, named["name"])
             found |= keys_payload(named, obj, "secret", named["name"], mode)
-        elif part.get("downwardAPI"):
-            found |= downward(part["downwardAPI"], pod, node, mode)
-        elif wanted := part.get("serviceAccountToken"):
+        elif "downwardAPI" in part:
+            found |= downward(part["downwardAPI"] or {}, pod, node, mode)
+        elif "serviceAccountToken" in part:
+            wanted = part["serviceAccountToken"]
             found[wanted["path"]] = _token_file(token(wanted), pod, mode)
         else:
             raise VolumeError(f"projected source {', '.join(part)} is not supported")
