@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from navarch.kubelet.cri import Cri
+from navarch.kubelet.pod_actions import Unhealthy
 from navarch.kubelet.runtime_state import PodRuntime
 from navarch.machinery.types import Obj
 
@@ -39,7 +40,7 @@ class Probes(Protocol):
 
     def started(self, container_id: str) -> bool: ...
 
-    def unhealthy(self, pod_uid: str) -> Mapping[str, str]: ...
+    def unhealthy(self, pod_uid: str) -> Mapping[str, Unhealthy]: ...
 
 
 ContainerMounts = Callable[[Obj, Obj, Mapping[str, Any], Callable[[str], str]], Sequence[dict[str, Any]]]

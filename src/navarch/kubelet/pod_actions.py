@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -54,12 +55,19 @@ class PodPlan:
         self.requeue_after = seconds if self.requeue_after is None else min(self.requeue_after, seconds)
 
 
+class Unhealthy(NamedTuple):
+    """Why a container must be restarted, and the seconds that the probe leaves it (None: as the pod says)."""
+
+    message: str
+    grace: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a plan depends on besides the pod and the runtime."""
 
     now: float
-    unhealthy: Mapping[str, str] = field(default_factory=dict)
+    unhealthy: Mapping[str, Unhealthy] = field(default_factory=dict)
     """Container id -> why it must be restarted (a failed liveness or startup probe)."""
     started: frozenset[str] = frozenset()
     """Ids of running containers whose startup probe has succeeded (all those without one)."""
@@ -198,7 +206,7 @@ def _sidecar_step(container: Obj, last: Container | None, at: Circumstances, res
         _start_again(container, last, at, result, init=True)
         return False
     if last.id in at.unhealthy:
-        result.kills.append(Kill(last, at.unhealthy[last.id]))
+        result.kills.append(Kill(last, *at.unhealthy[last.id]))
         return False
     return last.running and last.id in at.started
 
@@ -215,7 +223,7 @@ def _main_step(spec: Obj, container: Obj, runtime: PodRuntime, at: Circumstances
         else:
             result.reasons.append(f"container {name} has finished, and is not to be restarted")
     elif last.id in at.unhealthy:
-        result.kills.append(Kill(last, at.unhealthy[last.id]))
+        result.kills.append(Kill(last, *at.unhealthy[last.id]))
     elif last.spec_hash and last.spec_hash != container_hash(container):
         result.kills.append(Kill(last, f"Container {name} definition changed"))
         result.reasons.append(f"the image of container {name} was changed")

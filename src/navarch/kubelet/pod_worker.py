@@ -153,6 +153,7 @@ class PodWorker:
         if self.is_gone or "deletionTimestamp" in self.pod["metadata"]:
             return await self._terminate()
         pod, now = self._seen(), self._context.world.now()
+        self._context.probes.sync(pod, self._runtime(), self._ip())
         if self._failure is None and not self.terminal and past_deadline(pod, now):
             self._failure = DEADLINE
             self._context.emit(pod, "Normal", *DEADLINE)
@@ -232,7 +233,6 @@ class PodWorker:
 
     async def _start(self, pod: Obj, decided: PodPlan, slot: Slot) -> float | None:
         now = self._context.world.now()
-        self._context.probes.sync(pod, self._runtime(), self._ip())
         if decided.starts or decided.new_sandbox is not None:
             self._publish()
             self._starter.prepare(pod)
@@ -328,6 +328,7 @@ class PodWorker:
     async def _terminate(self) -> float | None:
         pod = self._seen()
         if not self._ended:
+            self._context.probes.sync(pod, self._runtime(), self._ip())
             self._publish()
             await self._stop_all(pod)
             self._ended = True

@@ -1,23 +1,27 @@
-"""Asking once: HTTP, TCP, gRPC and exec. Each answers (passed, message); the words are those of upstream's probers."""
+"""Asking once: HTTP, TCP, gRPC and exec. The words are those of upstream's probers."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from typing import Any, NamedTuple
 
-from navarch import KUBERNETES_VERSION
 from navarch.kubelet.cri import Cri, CriError
+from navarch.kubelet.env import expand
+from navarch.kubelet.probes import http_get
 from navarch.machinery.types import Obj
 
-BODY_LIMIT = 10 << 10
-AGENT = f"kube-probe/{KUBERNETES_VERSION.removeprefix('v').rpartition('.')[0]}"
+TRIES = 3
+"""How often a question is put that cannot be asked (an error, which is no answer)."""
+SERVING = b"\x08\x01"
+HEALTHS = {b"": "UNKNOWN", b"\x08\x00": "UNKNOWN", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
 
 
 class Outcome(NamedTuple):
-    passed: bool
+    passed: bool | None
+    """None: it could not be asked, which says nothing about the container."""
     message: str
+    warning: bool = False
+    """It passed, but somebody should know how."""
 
 
 class Target(NamedTuple):
@@ -29,31 +33,44 @@ class Target(NamedTuple):
 
 
 async def ask(probe: Obj, target: Target, timeout: float, cri: Cri) -> Outcome:
-    """One question of a probe (or of a lifecycle handler)."""
-    try:
-        if action := probe.get("exec"):
-            return await run_command(action.get("command") or [], target, timeout, cri)
-        if action := probe.get("httpGet"):
-            return await http_get(action, target, timeout)
-        if action := probe.get("tcpSocket"):
-            return await tcp(action, target, timeout)
-        if action := probe.get("grpc"):
-            return await grpc_health(action, target, timeout)
-    except ValueError as error:
-        return Outcome(False, str(error))
-    return Outcome(False, "missing probe handler")
+    """One question of a probe."""
+    outcome = Outcome(None, "")
+    for _ in range(TRIES):
+        try:
+            outcome = await _ask(probe, target, timeout, cri)
+        except ValueError as error:
+            outcome = Outcome(None, str(error))
+        if outcome.passed is not None:
+            break
+    return outcome
+
+
+async def _ask(probe: Obj, target: Target, timeout: float, cri: Cri) -> Outcome:
+    """Raises ValueError where the probe makes no sense for the container."""
+    if action := probe.get("exec"):
+        values = {e["name"]: e.get("value", "") for e in target.container.get("env") or [] if "valueFrom" not in e}
+        command = [expand(word, values) for word in action.get("command") or []]
+        return await run_command(command, target, timeout, cri)
+    if action := probe.get("httpGet"):
+        return await http(action, target, timeout)
+    if action := probe.get("tcpSocket"):
+        return await tcp(action, target, timeout)
+    if action := probe.get("grpc"):
+        return await grpc_health(action, target, timeout)
+    raise ValueError(f"missing probe handler for {target.container['name']}")
 
 
 def port_number(port: Any, container: Obj) -> int:
     """Raises ValueError for a name that no port has."""
-    if isinstance(port, int):
-        return port
-    for each in container.get("ports") or []:
-        if each.get("name") == port:
-            return each["containerPort"]
-    if str(port).isdecimal():
-        return int(port)
-    raise ValueError(f'couldn\'t find port: "{port}"')
+    found = port
+    if isinstance(port, str):
+        named = (p["containerPort"] for p in container.get("ports") or [] if p.get("name") == port)
+        found = next(named, int(port) if port.isdecimal() else None)
+        if found is None:
+            raise ValueError(f'strconv.Atoi: parsing "{port}": invalid syntax')
+    if not 0 < found < 65536:
+        raise ValueError(f"invalid port number: {found}")
+    return found
 
 
 async def run_command(command: list[str], target: Target, timeout: float, cri: Cri) -> Outcome:
@@ -62,16 +79,27 @@ async def run_command(command: list[str], target: Target, timeout: float, cri: C
     except CriError as error:
         if error.code == "DEADLINE_EXCEEDED":
             return Outcome(False, f'command timed out: "{" ".join(command)}" timed out after {timeout:g}s')
-        return Outcome(False, f"command error: {error}")
-    return Outcome(code == 0, (out + err)[:BODY_LIMIT].decode(errors="replace"))
+        return Outcome(None, f"rpc error: code = {error.code} desc = {error}")
+    return Outcome(code == 0, (out + err)[: http_get.BODY_LIMIT].decode(errors="replace"))
 
 
-def _dial_error(place: str, error: OSError) -> str:
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return f"dial tcp {place}: connect: {reason}"
+async def http(action: Obj, target: Target, timeout: float) -> Outcome:
+    """Raises ValueError."""
+    url = http_get.url_of(action, action.get("host") or target.ip, port_number(action["port"], target.container))
+    try:
+        answer = await http_get.get(url, http_get.request_headers(action, "probe"), timeout)
+    except http_get.FetchError as error:
+        return Outcome(False, str(error))
+    body = answer.body.decode(errors="replace")
+    if 300 <= answer.status < 400:
+        return Outcome(True, f"Probe terminated redirects, Response body: {body}", warning=True)
+    if 200 <= answer.status < 300:
+        return Outcome(True, body)
+    return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}")
 
 
 async def tcp(action: Obj, target: Target, timeout: float) -> Outcome:
+    """Raises ValueError."""
     host, port = action.get("host") or target.ip, port_number(action["port"], target.container)
     try:
         async with asyncio.timeout(timeout):
@@ -80,75 +108,52 @@ async def tcp(action: Obj, target: Target, timeout: float) -> Outcome:
     except TimeoutError:
         return Outcome(False, f"dial tcp {host}:{port}: i/o timeout")
     except OSError as error:
-        return Outcome(False, _dial_error(f"{host}:{port}", error))
+        return Outcome(False, http_get.dial_error(host, port, error))
     return Outcome(True, "")
 
 
-async def http_get(action: Obj, target: Target, timeout: float) -> Outcome:
-    host, port = action.get("host") or target.ip, port_number(action["port"], target.container)
-    scheme = (action.get("scheme") or "HTTP").lower()
-    path = action.get("path") or "/"
-    if not path.startswith("/"):
-        path = f"/{path}"
-    url = f"{scheme}://{host}:{port}{path}"
-    context: ssl.SSLContext | None = None
-    if scheme == "https":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        async with asyncio.timeout(timeout):
-            status, body = await _fetch(host, port, path, action.get("httpHeaders") or [], context)
-    except TimeoutError:
-        text = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        return Outcome(False, f'Get "{url}": {text}')
-    except OSError as error:
-        return Outcome(False, f'Get "{url}": {_dial_error(f"{host}:{port}", error)}')
-    except (ValueError, EOFError):
-        return Outcome(False, f'Get "{url}": malformed HTTP response')
-    if 200 <= status < 400:
-        return Outcome(True, body.decode(errors="replace"))
-    return Outcome(False, f"HTTP probe failed with statuscode: {status}")
-
-
-async def _fetch(
-    host: str, port: int, path: str, headers: list[Obj], context: ssl.SSLContext | None
-) -> tuple[int, bytes]:
-    """(status, the beginning of what follows the headers). Raises OSError, ValueError, EOFError."""
-    given = {"host": ("Host", f"{host}:{port}"), "user-agent": ("User-Agent", AGENT), "accept": ("Accept", "*/*")}
-    given["connection"] = ("Connection", "close")
-    for header in headers:
-        given[header["name"].lower()] = (header["name"], header["value"])
-    lines = "".join(f"{name}: {value}\r\n" for name, value in given.values() if value)
-    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=64 << 10)
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
-        words = (await reader.readline()).split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/"):
-            raise ValueError("no HTTP")
-        while (await reader.readline()).strip():
-            pass
-        return int(words[1]), await reader.read(BODY_LIMIT)
-    finally:
-        writer.close()
+def health_request(service: str) -> bytes:
+    """grpc.health.v1.HealthCheckRequest."""
+    name = service.encode()
+    if not name:
+        return b""
+    size, length = len(name), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return b"\x0a" + bytes(length) + bytes([size]) + name
 
 
 async def grpc_health(action: Obj, target: Target, timeout: float) -> Outcome:
-    """grpc.health.v1.Health/Check."""
+    """grpc.health.v1.Health/Check. Raises ValueError."""
     import grpc
     import grpc.aio
 
-    service = (action.get("service") or "").encode()
-    request = b"\x0a" + bytes([len(service)]) + service if service else b""
     place = f"{target.ip}:{port_number(action['port'], target.container)}"
-    opened: Any = grpc.aio.insecure_channel(place)
+    options = [("grpc.enable_http_proxy", 0), ("grpc.primary_user_agent", f"kube-probe/{http_get.VERSION}")]
+    opened: Any = grpc.aio.insecure_channel(place, options=options)
+    connected = False
     async with opened as channel:
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check", lambda b: b, lambda b: b)
         try:
-            answer: bytes = await check(request, timeout=timeout)
-        except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Outcome(False, f'timeout: failed to connect service "{place}" within {timeout:g}s')
-            return Outcome(False, f"error: {error.details()}")
-    if answer[:2] == b"\x08\x01":
+            async with asyncio.timeout(timeout):
+                await channel.channel_ready()
+                connected = True
+                answer: bytes = await check(health_request(action.get("service") or ""), timeout=timeout)
+        except (TimeoutError, grpc.aio.AioRpcError) as error:
+            return Outcome(False, _grpc_failure(error, place, timeout, connected))
+    if answer[:2] == SERVING:
         return Outcome(True, "service healthy")
-    return Outcome(False, f'service unhealthy (responded with "{"NOT_SERVING" if answer else "UNKNOWN"}")')
+    return Outcome(False, f'service unhealthy (responded with "{HEALTHS.get(answer[:2], "UNKNOWN")}")')
+
+
+def _grpc_failure(error: Any, place: str, timeout: float, connected: bool) -> str:
+    if not connected:
+        return f'timeout: failed to connect service "{place}" within {timeout:g}s: context deadline exceeded'
+    code = error.code().name if hasattr(error, "code") else "DEADLINE_EXCEEDED"
+    if code == "DEADLINE_EXCEEDED":
+        return f"timeout: health rpc did not complete within {timeout:g}s"
+    if code == "UNIMPLEMENTED":
+        health = "this server does not implement the grpc health protocol (grpc.health.v1.Health)"
+        return f"error: {health}: {error.details()}"
+    return f"error: health rpc probe failed: rpc error: code = {code} desc = {error.details()}"
