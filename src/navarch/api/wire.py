@@ -77,8 +77,8 @@ def _read_time(payload: bytes, plain: Read) -> str | None:
 
 def _moment(moment: Obj) -> str:
     try:
-        return datetime.fromtimestamp(moment.get("seconds", 0), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, OSError):
+        return datetime.fromtimestamp(moment.get("seconds", 0), UTC).isoformat()[:19] + "Z"
+    except (OverflowError, OSError, ValueError):
         raise ValueError("proto: time out of range") from None
 
 

@@ -11,6 +11,7 @@ from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
 from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController, Sign
 from navarch.controllers.aggregation import ClusterRoleAggregationController
+from navarch.controllers.attributesclasses import AttributesClassProtectionController
 from navarch.controllers.deployment.controller import DeploymentController
 from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
@@ -22,6 +23,7 @@ from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
+from navarch.controllers.servicecidrs import ServiceCidrController
 from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
 from navarch.machinery.types import Key
@@ -68,6 +70,8 @@ def all_controllers(
         Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),
         Entry(PodGcController(world, client_for(account_user("pod-garbage-collector"))), "pod-garbage-collector", 5),
         Entry(ClusterRoleAggregationController(), "clusterrole-aggregation-controller", 1),
+        Entry(ServiceCidrController(), "service-cidrs-controller", 1),
+        Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
     ]
     if root_ca:
         entries.append(Entry(RootCaPublisher(root_ca), "root-ca-cert-publisher", 1))

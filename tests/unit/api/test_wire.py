@@ -80,3 +80,13 @@ def test_a_body_without_the_magic_is_no_envelope() -> None:
 def test_unknown_kinds_have_no_definition() -> None:
     with pytest.raises(ValueError, match='no kind "Nothing" is registered'):
         wire.definition_of("v1", "Nothing")
+
+
+def test_times_of_the_first_years_have_four_digits():
+    """Go's zero time plus two seconds, as conformance tests send it."""
+
+    spec = {"acquireTime": "0001-01-01T00:00:02.000000Z"}
+    definition = "io.k8s.api.coordination.v1.Lease"
+
+    decoded = wire.decode(definition, wire.encode(definition, {"metadata": {"name": "l"}, "spec": spec}))
+    assert decoded["spec"]["acquireTime"] == spec["acquireTime"]

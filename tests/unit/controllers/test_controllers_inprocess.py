@@ -22,10 +22,12 @@ from navarch.client.resources import (
     PODS,
     REPLICA_SETS,
     SERVICE_ACCOUNTS,
+    SERVICE_CIDRS,
     SERVICES,
 )
 from navarch.cluster.config import ClusterConfig
 from navarch.controllers import objects, registry
+from navarch.controllers.attributesclasses import CLASSES
 from navarch.machinery.clock import RealWorld, rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj
@@ -232,3 +234,37 @@ async def test_an_idle_cluster_writes_nothing(cluster: Cluster) -> None:
         return (await cluster.client.list(PODS)).resource_version == before
 
     await cluster.eventually(quiet)
+
+
+async def test_a_service_range_is_ready_and_stays_while_an_address_is_used(cluster: Cluster) -> None:
+    client = cluster.client
+    await client.create(SERVICE_CIDRS, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.77.0.0/24"]}})
+
+    async def ready() -> bool:
+        found = await client.get(SERVICE_CIDRS, "more")
+        condition = objects.condition_of(found.get("status") or {}, "Ready") or {}
+        return condition.get("status") == "True" and bool(found["metadata"].get("finalizers"))
+
+    await cluster.eventually(ready)
+    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}], "clusterIP": "10.77.0.9"}}
+    await client.create(SERVICES, service, NS)
+    await client.delete(SERVICE_CIDRS, "more")
+
+    async def kept() -> bool:
+        found = await client.get(SERVICE_CIDRS, "more")
+        return (objects.condition_of(found["status"], "Ready") or {}).get("reason") == "Terminating"
+
+    await cluster.eventually(kept)
+
+
+async def test_a_class_of_attributes_is_deleted_when_nobody_uses_it(cluster: Cluster) -> None:
+    client = cluster.client
+    wanted = {"metadata": {"name": "v"}, "driverName": "d.example.com", "parameters": {"a": "b"}}
+    made = await client.create(CLASSES, wanted)
+    assert made["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+    await client.delete(CLASSES, "v")
+
+    async def gone() -> bool:
+        return not (await client.list(CLASSES)).items
+
+    await cluster.eventually(gone)
