@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -22,6 +22,7 @@ from bench.report import Report, median, percentile, write_json
 
 NAMESPACE = "navarch-bench"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+TITLE = "API server, per request"
 WATCHERS = 1000
 EVENTS = 50
 
@@ -47,6 +48,10 @@ def pod(name: str) -> bytes:
     )
 
 
+Step = Callable[[], Awaitable[None]]
+One = Callable[[Connection, int], Awaitable[tuple[int, bytes]]]
+
+
 class Server:
     """The measured processes."""
 
@@ -64,18 +69,14 @@ class Server:
 
 
 class Bench:
-    def __init__(self, target: Target, server: Server, scale: float) -> None:
+    def __init__(self, target: Target, server: Server, scale: float, title: str) -> None:
         self.target, self.server, self.scale = target, server, scale
-        self.report = Report(
-            "API server, per request", ["request", "clients", "requests/s", "CPU us", "p50 ms", "p99 ms"]
-        )
+        self.report = Report(title, ["request", "clients", "requests/s", "CPU us", "p50 ms", "p99 ms"])
 
     def count(self, full: int) -> int:
         return max(int(full * self.scale), 10)
 
-    async def measure(
-        self, what: str, clients: int, count: int, one: Callable[[Connection, int], Awaitable[tuple[int, bytes]]]
-    ) -> None:
+    async def measure(self, what: str, clients: int, count: int, one: One) -> None:
         """`count` requests from `clients` connections; each connection has one under way."""
         connections = await asyncio.gather(*(Connection.open(self.target) for _ in range(clients)))
         numbers = iter(range(count))
@@ -97,18 +98,21 @@ class Bench:
         p50, p99 = median(times) * 1000, percentile(times, 0.99) * 1000
         self.report.add(what, clients, count / elapsed, used / count * 1e6, round(p50, 2), round(p99, 2))
 
-    async def run(self) -> None:
-        control = await Connection.open(self.target)
-        await self._fresh_namespace(control)
+    def steps(self) -> list[Step]:
+        """The whole run, one measure at a time, so that two servers can take them in turn."""
+        return [self._begin, *self._writes_and_reads(), self._watches, self._end]
+
+    async def _begin(self) -> None:
+        await self._fresh_namespace(await Connection.open(self.target))
         self.report.facts["memory_mb_before"] = round(self.server.memory_mb(), 1)
-        self.report.begin()
-        await self._writes_and_reads()
-        await self._watches()
+
+    async def _end(self) -> None:
         self.report.facts["memory_mb_after"] = round(self.server.memory_mb(), 1)
+        control = await Connection.open(self.target)
         await control.ask(self.target, "DELETE", f"{PODS}?gracePeriodSeconds=0")
         await control.ask(self.target, "DELETE", f"/api/v1/namespaces/{NAMESPACE}")
         before, after = self.report.facts["memory_mb_before"], self.report.facts["memory_mb_after"]
-        print(f"\n  memory: {before} MB before, {after} MB after")
+        print(f"  {self.report.label}memory: {before} MB before, {after} MB after")
 
     async def _fresh_namespace(self, control: Connection) -> None:
         body = orjson.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -117,21 +121,31 @@ class Bench:
         await control.ask(self.target, "POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account)
         await control.ask(self.target, "DELETE", f"{PODS}?gracePeriodSeconds=0")
 
-    async def _writes_and_reads(self) -> None:
+    def _writes_and_reads(self) -> Iterator[Step]:
         target = self.target
         few, many = self.count(500), self.count(4500)
-        await self.measure("create", 1, few, lambda c, i: c.ask(target, "POST", PODS, pod(f"one-{i}")))
-        await self.measure("get", 1, self.count(2000), lambda c, i: c.ask(target, "GET", f"{PODS}/one-{i % few}"))
-        await self.measure("get", 32, self.count(10000), lambda c, i: c.ask(target, "GET", f"{PODS}/one-{i % few}"))
-        await self.measure(f"list {few}", 1, self.count(100), lambda c, i: c.ask(target, "GET", PODS))
-        await self.measure(f"list {few}", 8, self.count(200), lambda c, i: c.ask(target, "GET", PODS))
-        await self.measure("create", 32, many, lambda c, i: c.ask(target, "POST", PODS, pod(f"many-{i}")))
-        await self.measure(f"list {few + many}", 1, self.count(20), lambda c, i: c.ask(target, "GET", PODS))
-        await self.measure("update", 32, self.count(2000), self._update)
+
+        def step(what: str, clients: int, count: int, one: One) -> Step:
+            return lambda: self.measure(what, clients, count, one)
+
+        def get(c: Connection, i: int) -> Awaitable[tuple[int, bytes]]:
+            return c.ask(target, "GET", f"{PODS}/one-{i % few}")
+
+        def list_all(c: Connection, i: int) -> Awaitable[tuple[int, bytes]]:
+            return c.ask(target, "GET", PODS)
+
+        yield step("create", 1, few, lambda c, i: c.ask(target, "POST", PODS, pod(f"one-{i}")))
+        yield step("get", 1, self.count(2000), get)
+        yield step("get", 32, self.count(10000), get)
+        yield step(f"list {few}", 1, self.count(100), list_all)
+        yield step(f"list {few}", 8, self.count(200), list_all)
+        yield step("create", 32, many, lambda c, i: c.ask(target, "POST", PODS, pod(f"many-{i}")))
+        yield step(f"list {few + many}", 1, self.count(20), list_all)
+        yield step("get and update", 32, self.count(2000), self._update)
         kinds = {"json": "json-patch", "merge": "merge-patch", "strategic": "strategic-merge-patch"}
         for name, media in kinds.items():
-            await self.measure(f"patch, {name}", 32, self.count(2000), self._patch(name, f"application/{media}+json"))
-        await self.measure("apply", 32, self.count(2000), self._apply)
+            yield step(f"patch, {name}", 32, self.count(2000), self._patch(name, f"application/{media}+json"))
+        yield step("apply", 32, self.count(2000), self._apply)
 
     async def _update(self, connection: Connection, number: int) -> tuple[int, bytes]:
         """A read and a write; only the write has the other verbs to be compared with."""
@@ -141,7 +155,7 @@ class Bench:
         changed["metadata"]["labels"]["round"] = str(number)
         return await connection.ask(self.target, "PUT", path, orjson.dumps(changed))
 
-    def _patch(self, kind: str, media: str) -> Callable[[Connection, int], Awaitable[tuple[int, bytes]]]:
+    def _patch(self, kind: str, media: str) -> One:
         async def one(connection: Connection, number: int) -> tuple[int, bytes]:
             body: object = {"metadata": {"labels": {"patched": f"{kind}-{number}"}}}
             if kind == "json":
@@ -206,18 +220,49 @@ class Bench:
         await control.ask(target, "DELETE", path)
 
 
+async def run(benches: Sequence[Bench]) -> None:
+    """Each measure on every server, the first one first, before the next measure."""
+    for steps in zip(*(bench.steps() for bench in benches), strict=True):
+        for step in steps:
+            await step()
+
+
+def ratios(ours: Report, other: Report) -> Report:
+    """What the same request costs the other server: its CPU, and its median latency, over ours."""
+    found = Report("Ratios, other to first", ["request", "clients", "CPU", "p50"])
+    found.begin()
+    for mine, its in zip(ours.rows, other.rows, strict=True):
+        quotients = [f"{its[i] / mine[i]:.1f}" if mine[i] and its[i] else "" for i in (3, 4)]
+        found.add(mine[0], mine[1], *quotients)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="script/bench api", description=__doc__)
     default = os.environ.get("KUBECONFIG", str(Path.home() / ".kube/config"))
     parser.add_argument("--kubeconfig", type=Path, default=Path(default), help="which API server (its current context)")
     parser.add_argument("--pid", type=int, action="append", default=[], help="a further process to count, as etcd")
+    parser.add_argument("--against", type=Path, help="another API server, measured in turn with the first")
+    parser.add_argument("--against-pid", type=int, action="append", default=[], help="--pid of that one")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of requests")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    target = Target(options.kubeconfig)
-    bench = Bench(target, Server(target.port, options.pid), options.scale)
-    uvloop.run(bench.run())
-    write_json(options.json, [bench.report])
+    pairs = [("first", options.kubeconfig, options.pid)]
+    if options.against:
+        pairs.append(("other", options.against, options.against_pid))
+    benches: list[Bench] = []
+    for title, kubeconfig, pids in pairs:
+        target = Target(kubeconfig)
+        benches.append(Bench(target, Server(target.port, pids), options.scale, title if options.against else TITLE))
+    if options.against:
+        for bench in benches:
+            bench.report.label = f"{bench.report.title:<7}"
+    benches[0].report.begin()
+    uvloop.run(run(benches))
+    reports = [bench.report for bench in benches]
+    if options.against:
+        reports.append(ratios(*reports))
+    write_json(options.json, reports)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,16 @@ class Report:
     columns: list[str]
     rows: list[list[Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    """Stands before every line, where several reports are printed in turn."""
 
     def add(self, *cells: Any) -> None:
         self.rows.append(list(cells))
-        print("  " + self._line(list(cells)), flush=True)
+        print(f"  {self.label}{self._line(list(cells))}", flush=True)
 
     def begin(self) -> None:
         print(f"\n{self.title}")
-        print("  " + self._line(self.columns), flush=True)
+        print(f"  {' ' * len(self.label)}{self._line(self.columns)}", flush=True)
 
     def _line(self, cells: list[Any]) -> str:
         shown = [_show(cell) for cell in cells]
