@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEDULER = "system:kube-scheduler"
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Objects are trees: they need no collector, and give it much to visit. Passes over all of them are kept rare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,8 @@ class ControlPlane:
 def run_until_told(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `main` on a fresh event loop; SIGTERM and SIGINT set the event it is given."""
     import uvloop
+
+    gc.set_threshold(*GC_THRESHOLDS)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
 
