@@ -9,6 +9,7 @@ from navarch.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.ingress import DefaultIngressClass
 from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.noderestriction import NodeRestriction
@@ -34,5 +35,6 @@ def standard_plugins(caches: CacheSet, world: World, authorize: Authorize) -> li
         CertificateApproval(authorize),
         CertificateSigning(authorize),
         CertificateSubjectRestriction(),
+        DefaultIngressClass(caches),
     ]
     return list(plugins)
