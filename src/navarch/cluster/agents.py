@@ -32,6 +32,13 @@ class Agent(Protocol):
     async def stop(self) -> None: ...
 
 
+class _Extras:
+    """What the node's server tells of the kubelet's other parts."""
+
+    def __init__(self, probes: ProbeManager, volumes: VolumeManager) -> None:
+        self.probe_counts, self.claims = probes.counts, volumes.claims
+
+
 class KubeletAgent:
     """A whole kubelet. `start()` returns once the node is registered and its pods are known; `stop()` leaves them be."""
 
@@ -54,7 +61,9 @@ class KubeletAgent:
         self.kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
         access = Access(config.node_name, ca_pem, client, world)
         stats, disk = Stats(config.cgroup), str(config.root.parent)
-        self.server = KubeletServer(self.kubelet, self.cri, access, stats, world, self._log_path, disk)
+        self.server = KubeletServer(
+            self.kubelet, self.cri, access, stats, world, self._log_path, disk, _Extras(probes, volumes)
+        )
 
     def _tell(self, pod: Obj, container: Obj, kind: str, reason: str, message: str) -> None:
         self.recorder.emit(container_ref(pod, container), kind, reason, message)

@@ -1,6 +1,6 @@
 """Reading containers' logs: the CRI's lines, from the end or a time on, and on as they come. And keeping them short.
 
-A line is `TIME STREAM P|F TEXT`; P marks a part of a longer line. Source: KEP-less, pkg/kubelet/kuberuntime/logs.
+A line is `TIME STREAM P|F TEXT`; P marks a part of a longer line. Source: pkg/kubelet/kuberuntime/logs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from navarch.machinery.types import Obj
 
 CHUNK = 64 * 1024
 FOLLOW_SECONDS = 0.05
@@ -90,16 +92,18 @@ async def read(path: Path, options: LogOptions, ended: Callable[[], bool]) -> As
     """The log's text in pieces. With `follow` it goes on until `ended()` and everything is read. Raises FileNotFoundError."""
     file = open(path, "rb")  # noqa: SIM115 - closed below, and replaced when the log is rotated
     left = options.limit if options.limit is not None else -1
-    pending = b""
+    pending, newer = b"", None
     try:
         file.seek(start_of_tail(file, options.tail) if options.tail is not None else 0)
         while left:
             over = ended()
             block = file.read(CHUNK)
             if not block:
-                if (newer := _rotated(file, path)) is not None:
+                if newer is not None:  # whatever was written before the new file was begun has been read by now
                     file.close()
-                    file = newer
+                    file, newer = newer, None
+                    continue
+                if (newer := _rotated(file, path)) is not None:
                     continue
                 if not options.follow or over:
                     break
@@ -115,6 +119,8 @@ async def read(path: Path, options: LogOptions, ended: Callable[[], bool]) -> As
             await asyncio.sleep(0)
     finally:
         file.close()
+        if newer is not None:
+            newer.close()
 
 
 def _rotated(file: BinaryIO, path: Path) -> BinaryIO | None:
@@ -123,6 +129,45 @@ def _rotated(file: BinaryIO, path: Path) -> BinaryIO | None:
         if os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
             return open(path, "rb")
     return None
+
+
+# -- which run
+
+PULLING = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
+
+
+class NoLog(Exception):
+    """There is no log to show; the message says why, as upstream does."""
+
+
+def logged_run(pod: Obj, container: str, previous: bool) -> str:
+    """The id of the run whose log is meant, by the pod's status: what runs, or else what ran last. Raises NoLog."""
+    called, status = pod["metadata"]["name"], pod.get("status") or {}
+    fields = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    found = next((s for field in fields for s in status.get(field) or [] if s["name"] == container), None)
+    if found is None:
+        raise NoLog(f'container "{container}" in pod "{called}" is not available')
+    state = found.get("state") or {}
+    last = ((found.get("lastState") or {}).get("terminated") or {}).get("containerID", "")
+    if previous:
+        if not last:
+            raise NoLog(f'previous terminated container "{container}" in pod "{called}" not found')
+        chosen = last
+    elif "running" in state:
+        chosen = found.get("containerID", "")
+    elif "terminated" in state:
+        chosen = state["terminated"].get("containerID", "") or last
+    elif last:
+        chosen = last
+    else:
+        reason = (state.get("waiting") or {}).get("reason", "")
+        raise NoLog(f'container "{container}" in pod "{called}" is waiting to start: {PULLING.get(reason, reason)}')
+    if not chosen:
+        raise NoLog(f'container "{container}" in pod "{called}" is terminated')
+    return chosen.rpartition("/")[2]
 
 
 # -- rotation

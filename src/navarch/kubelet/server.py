@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -14,19 +14,19 @@ from navarch.http.client import Pool, relay
 from navarch.http.messages import Request, Response, StreamWriter, Tunnel
 from navarch.http.server import Server, serve
 from navarch.http.tls import TlsConfig
-from navarch.kubelet import logs
+from navarch.kubelet import host_logs, logs, node_metrics
 from navarch.kubelet.access import Access
 from navarch.kubelet.cri import Cri, CriError
 from navarch.kubelet.logs import LogOptions
 from navarch.kubelet.runtime_state import Container, PodRuntime
 from navarch.kubelet.stats import Stats
 from navarch.machinery.clock import World, parse_time, rfc3339
+from navarch.machinery.metrics import CONTENT_TYPE
 from navarch.machinery.types import Obj
 
 HIGH_WATER = 256 * 1024
 STREAMS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 TUNNEL_HEADERS = ("host", "authorization", "content-length")
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 
 
@@ -39,6 +39,16 @@ class NodeView(Protocol):
     def pods(self) -> Sequence[Obj]: ...
 
     def runtime(self, uid: str) -> PodRuntime: ...
+
+
+class Extras(Protocol):
+    """What other parts of the kubelet count."""
+
+    def probe_counts(self) -> Iterable[tuple[tuple[str, ...], float]]: ...
+
+    def claims(self) -> Iterable[tuple[str, str, str]]:
+        """(namespace, claim, path) of the persistent volumes in use."""
+        ...
 
 
 class Refused(Exception):
@@ -59,6 +69,7 @@ class KubeletServer:
         world: World,
         log_path: Callable[[Obj, str, int], Path],
         disk: str,
+        extras: Extras,
     ) -> None:
         """`log_path(pod, container, run)` is a container's log file; `disk` a folder on the pods' file system."""
         self._node = node
@@ -68,6 +79,8 @@ class KubeletServer:
         self._world = world
         self._log_path = log_path
         self._disk = disk
+        self._extras = extras
+        self._own = node_metrics.Own(node.name, node.pods, node.runtime)
         self._started = world.now()
         self._server: Server | None = None
         self._routes: dict[str, Callable[[Request, list[str]], Awaitable[Response]]] = {
@@ -81,6 +94,7 @@ class KubeletServer:
             "attach": self._attach,
             "portForward": self._port_forward,
             "run": self._run,
+            "logs": self._host_logs,
         }
 
     async def start(self, host: str, port: int, tls: TlsConfig) -> None:
@@ -132,25 +146,20 @@ class KubeletServer:
         return Response(200, orjson.dumps(made))
 
     async def _metrics(self, request: Request, parts: list[str]) -> Response:
-        node = self._node
+        node, stats = self._node, self._stats
         match parts[1:]:
-            case ["resource"] | ["cadvisor"]:
-                text = await asyncio.to_thread(self._stats.resource_metrics, list(node.pods()), node.runtime)
-            case [] | ["probes"]:
-                text = self._own_metrics()
+            case ["resource"]:
+                text = await asyncio.to_thread(node_metrics.resource, stats, list(node.pods()), node.runtime)
+            case ["cadvisor"]:
+                now = self._world.now()
+                text = await asyncio.to_thread(node_metrics.cadvisor, stats, list(node.pods()), node.runtime, now)
+            case ["probes"]:
+                text = node_metrics.probes(self._extras.probe_counts())
+            case []:
+                text = self._own.text() + node_metrics.volumes(self._extras.claims())
             case _:
                 raise Refused(404, "404 page not found\n")
-        return Response(200, text.encode(), METRICS)
-
-    def _own_metrics(self) -> str:
-        pods = self._node.pods()
-        running = sum(map(self._runs, pods))
-        containers = sum(run.running for pod in pods for run in self._node.runtime(pod["metadata"]["uid"]).all())
-        return (
-            f"# TYPE kubelet_running_pods gauge\nkubelet_running_pods {running}\n"
-            f'# TYPE kubelet_running_containers gauge\nkubelet_running_containers{{container_state="running"}} {containers}\n'
-            f'# TYPE kubelet_node_name gauge\nkubelet_node_name{{node="{self._node.name}"}} 1\n'
-        )
+        return Response(200, text.encode(), CONTENT_TYPE)
 
     # -- which container
 
@@ -194,22 +203,25 @@ class KubeletServer:
         return Response(200, content_type="text/plain", stream=lambda out: _pump(logs.read(path, options, ended), out))
 
     def _run_of_log(self, pod: Obj, name: str, previous: bool) -> Container:
+        try:
+            id = logs.logged_run(pod, name, previous)
+        except logs.NoLog as error:
+            raise Refused(400, str(error)) from None
         runs = self._node.runtime(pod["metadata"]["uid"]).containers.get(name, ())
-        called = pod["metadata"]["name"]
-        if previous:
-            older = [run for run in runs[1:] if run.exited]
-            if not older:
-                raise Refused(400, f'previous terminated container "{name}" in pod "{called}" not found')
-            return older[0]
-        started = [run for run in runs if run.started]
-        if not started:
-            statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-            inits = (pod.get("status") or {}).get("initContainerStatuses") or ()
-            reason = next(
-                (_waiting(s) for s in (*statuses, *inits) if s["name"] == name and _waiting(s)), "ContainerCreating"
-            )
-            raise Refused(400, f'container "{name}" in pod "{called}" is waiting to start: {reason}')
-        return started[0]
+        for run in runs:
+            if run.id == id:
+                return run
+        raise Refused(400, f"unable to retrieve container logs for containerd://{id}")
+
+    async def _host_logs(self, request: Request, parts: list[str]) -> Response:
+        found = host_logs.place(parts[1:])
+        if found is None:
+            raise Refused(404, "404 page not found\n")
+        if found.is_dir():
+            return Response(200, await asyncio.to_thread(host_logs.listing, found), "text/html; charset=utf-8")
+        return Response(
+            200, content_type="text/plain; charset=utf-8", stream=lambda out: _pump(host_logs.pieces(found), out)
+        )
 
     # -- tunnels
 
@@ -274,10 +286,6 @@ class KubeletServer:
 
 def _text(status: int, text: str) -> Response:
     return Response(status, text.encode(), "text/plain; charset=utf-8")
-
-
-def _waiting(status: Obj) -> str:
-    return ((status.get("state") or {}).get("waiting") or {}).get("reason", "")
 
 
 def _streams(request: Request) -> dict[str, bool]:

@@ -1,105 +1,33 @@
-"""What pods and containers use, read from their cgroups (v1 and v2 alike), as the summary API and as metrics.
-
-The runtime's own statistics cost milliseconds per container; a few files cost microseconds.
-"""
+"""What pods and containers use, read from their cgroups, as the summary API."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from navarch.kubelet.cgroup_usage import CgroupReader, Interface, Usage, interfaces
 from navarch.kubelet.container_config import cgroup_parent
 from navarch.kubelet.runtime_state import PodRuntime
 from navarch.machinery.clock import rfc3339
 from navarch.machinery.types import Obj
 
-ROOT = Path("/sys/fs/cgroup")
-
-
-class Usage(NamedTuple):
-    cpu_nanos: int
-    """CPU time used so far."""
-    memory_usage: int
-    memory_working_set: int
-    memory_rss: int
-    page_faults: int
-    major_page_faults: int
-    processes: int
-
-
-class CgroupReader:
-    """Usage of a cgroup by its path below the controllers' roots."""
-
-    def __init__(self, mount: Path = ROOT) -> None:
-        self._mount = mount
-        self._unified = (mount / "cgroup.controllers").exists()
-
-    def usage(self, path: str) -> Usage | None:
-        """None where there is no such cgroup."""
-        try:
-            return self._v2(path) if self._unified else self._v1(path)
-        except (OSError, ValueError):
-            return None
-
-    def _v2(self, path: str) -> Usage:
-        folder = self._mount / path.lstrip("/")
-        cpu, memory = _table(folder / "cpu.stat"), _table(folder / "memory.stat")
-        used = _number(folder / "memory.current")
-        return Usage(
-            cpu["usage_usec"] * 1000,
-            used,
-            max(used - memory.get("inactive_file", 0), 0),
-            memory.get("anon", 0),
-            memory.get("pgfault", 0),
-            memory.get("pgmajfault", 0),
-            _number(folder / "pids.current", 0),
-        )
-
-    def _v1(self, path: str) -> Usage:
-        below = path.lstrip("/")
-        accounting = self._mount / "cpuacct"
-        if not accounting.exists():
-            accounting = self._mount / "cpu,cpuacct"
-        memory = self._mount / "memory" / below
-        table = _table(memory / "memory.stat")
-        used = _number(memory / "memory.usage_in_bytes")
-        return Usage(
-            _number(accounting / below / "cpuacct.usage"),
-            used,
-            max(used - table.get("total_inactive_file", 0), 0),
-            table.get("total_rss", 0),
-            table.get("total_pgfault", 0),
-            table.get("total_pgmajfault", 0),
-            _number(self._mount / "pids" / below / "pids.current", 0),
-        )
-
-
-def _number(path: Path, default: int | None = None) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        if default is None:
-            raise
-        return default
-
-
-def _table(path: Path) -> dict[str, int]:
-    pairs = (line.split() for line in path.read_text().splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
-
 
 class ContainerUse(NamedTuple):
     name: str
+    cgroup: str
+    image: str
     started: float
     usage: Usage
 
 
 class PodUse(NamedTuple):
     pod: Obj
+    cgroup: str
     usage: Usage
+    interfaces: Sequence[Interface]
+    """None of those of a pod in the host's network."""
     containers: Sequence[ContainerUse]
 
 
@@ -107,8 +35,8 @@ class Stats:
     """Reads on demand, and remembers CPU times to tell rates."""
 
     def __init__(self, root: str, reader: CgroupReader | None = None) -> None:
-        self._root = root
-        self._reader = reader or CgroupReader()
+        self.root = root
+        self.reader = reader or CgroupReader()
         self._seen: dict[str, tuple[float, int, int]] = {}
 
     def rate(self, key: str, now: float, nanos: int) -> int:
@@ -130,16 +58,25 @@ class Stats:
     def pods(self, pods: Sequence[Obj], runtime: Any) -> Iterator[PodUse]:
         """`runtime(uid)` is what the runtime has of a pod."""
         for pod in pods:
-            parent = cgroup_parent(pod, self._root)
-            usage = self._reader.usage(parent)
+            parent = cgroup_parent(pod, self.root)
+            usage = self.reader.usage(parent)
             if usage is not None:
                 state: PodRuntime = runtime(pod["metadata"]["uid"])
-                yield PodUse(pod, usage, list(self._containers(parent, state)))
+                yield PodUse(
+                    pod, parent, usage, self._network(pod, parent, state), list(self._containers(parent, state))
+                )
+
+    def _network(self, pod: Obj, parent: str, state: PodRuntime) -> list[Interface]:
+        if pod["spec"].get("hostNetwork") or state.sandbox is None:
+            return []
+        pid = self.reader.first_process(f"{parent}/{state.sandbox.id}")
+        return interfaces(pid) if pid else []
 
     def _containers(self, parent: str, state: PodRuntime) -> Iterator[ContainerUse]:
         for run in state.all():
-            if run.running and (usage := self._reader.usage(f"{parent}/{run.id}")) is not None:
-                yield ContainerUse(run.name, run.started, usage)
+            cgroup = f"{parent}/{run.id}"
+            if run.running and (usage := self.reader.usage(cgroup)) is not None:
+                yield ContainerUse(run.name, cgroup, run.image, run.started, usage)
 
     # -- the summary API
 
@@ -165,6 +102,7 @@ class Stats:
                 for c in use.containers
             ],
             **self._amounts(uid, use.usage, now),
+            **({"network": _network(use.interfaces, now)} if use.interfaces else {}),
             "process_stats": {"process_count": use.usage.processes},
         }
 
@@ -187,45 +125,19 @@ class Stats:
         }
         return {"cpu": cpu, "memory": memory}
 
-    # -- Prometheus
 
-    def resource_metrics(self, pods: Sequence[Obj], runtime: Any) -> str:
-        """GET /metrics/resource: what the metrics API is made from."""
-        machine = machine_usage()
-        lines = _family("node_cpu_usage_seconds_total", "counter", [({}, machine.cpu_nanos / 1e9)])
-        lines += _family("node_memory_working_set_bytes", "gauge", [({}, machine.memory_working_set)])
-        found = list(self.pods(pods, runtime))
-        of_containers = [(_labels(use.pod, c.name), c) for use in found for c in use.containers]
-        of_pods = [(_labels(use.pod, ""), use.usage) for use in found]
-        lines += _family(
-            "container_cpu_usage_seconds_total",
-            "counter",
-            [(label, c.usage.cpu_nanos / 1e9) for label, c in of_containers],
-        )
-        lines += _family(
-            "container_memory_working_set_bytes",
-            "gauge",
-            [(label, c.usage.memory_working_set) for label, c in of_containers],
-        )
-        lines += _family("container_start_time_seconds", "gauge", [(label, c.started) for label, c in of_containers])
-        lines += _family("pod_cpu_usage_seconds_total", "counter", [(label, u.cpu_nanos / 1e9) for label, u in of_pods])
-        lines += _family(
-            "pod_memory_working_set_bytes", "gauge", [(label, u.memory_working_set) for label, u in of_pods]
-        )
-        return "".join([*lines, *_family("resource_scrape_error", "gauge", [({}, 0)])])
-
-
-def _labels(pod: Obj, container: str) -> dict[str, str]:
-    own = {"container": container} if container else {}
-    return own | {"namespace": pod["metadata"]["namespace"], "pod": pod["metadata"]["name"]}
-
-
-def _family(name: str, kind: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
-    lines = [f"# TYPE {name} {kind}\n"]
-    for labels, value in samples:
-        text = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        lines.append(f"{name}{{{text}}} {value}\n" if text else f"{name} {value}\n")
-    return lines
+def _network(found: Sequence[Interface], now: float) -> Obj:
+    each = [
+        {
+            "name": one.name,
+            "rxBytes": one.received_bytes,
+            "rxErrors": one.receive_errors,
+            "txBytes": one.sent_bytes,
+            "txErrors": one.send_errors,
+        }
+        for one in found
+    ]
+    return {"time": rfc3339(now), **each[0], "interfaces": each}
 
 
 def machine_usage() -> Usage:

@@ -6,7 +6,7 @@ Looking up a child by its label values costs one dictionary access; children liv
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -72,13 +72,18 @@ class Gauge(Metric):
 
 
 class Collected(Metric):
-    """A gauge whose whole set of samples is read from a function when somebody asks."""
+    """A whole set of samples that is read from a function when somebody asks."""
 
     def __init__(
-        self, name: str, help: str, labels: Labels, read: Callable[[], Iterator[tuple[Labels, float]]]
+        self,
+        name: str,
+        help: str,
+        labels: Labels,
+        read: Callable[[], Iterable[tuple[Labels, float]]],
+        type: str = "gauge",
     ) -> None:
         super().__init__(name, help, labels)
-        self.type = "gauge"
+        self.type = type
         self._read = read
 
     def samples(self) -> Iterator[tuple[str, str, float]]:

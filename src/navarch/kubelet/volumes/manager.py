@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,12 @@ class HostVolume(NamedTuple):
     read_only: bool
 
 
+class _Claim(NamedTuple):
+    namespace: str
+    name: str
+    volume: HostVolume
+
+
 class VolumeManager:
     """`root` is the kubelet's: a pod's volumes are in root/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>."""
 
@@ -43,7 +49,7 @@ class VolumeManager:
     ) -> None:
         self._root, self._look, self._client, self._world, self._node = root, look, client, world, node
         self._tokens = Tokens(client, world)
-        self._claimed: dict[tuple[str, str], HostVolume] = {}
+        self._claimed: dict[tuple[str, str], _Claim] = {}
         """(pod uid, volume): a persistent volume stays the pod's for all of its life."""
 
     async def mount(self, pod: Obj) -> Mapping[str, HostVolume]:
@@ -70,6 +76,11 @@ class VolumeManager:
             del self._claimed[key]
         base = self._root / "pods" / pod_uid
         await asyncio.to_thread(_take_away, [base / "volume-subpaths", base / "volumes"])
+
+    def claims(self) -> Iterator[tuple[str, str, str]]:
+        """(namespace, claim, path) of the persistent volumes in use."""
+        seen = {(c.namespace, c.name): c.volume.path for c in self._claimed.values()}
+        yield from ((namespace, name, path) for (namespace, name), path in seen.items())
 
     def orphans(self, known: Collection[str]) -> list[str]:
         """Uids with folders on disk that nobody knows."""
@@ -111,8 +122,9 @@ class VolumeManager:
             security = _security(pod)
             group, policy = security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always"
             path = await asyncio.to_thread(claims.path_of, found, group, policy)
-            self._claimed[key] = HostVolume(path, found.read_only)
-        return self._claimed[key]
+            namespace = pod["metadata"]["namespace"]
+            self._claimed[key] = _Claim(namespace, claims.claim_name(volume, pod), HostVolume(path, found.read_only))
+        return self._claimed[key].volume
 
     async def _payload(self, source: str, volume: Obj, pod: Obj) -> Payload:
         namespace = pod["metadata"]["namespace"]
