@@ -31,6 +31,7 @@ from navarch.apiserver.filters.audit import Audit
 from navarch.apiserver.filters.chain import build, standard_filters
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.filters.request_info import request_info
+from navarch.apiserver.flowstatus import FlowStatuses
 from navarch.apiserver.inprocess import InProcessClient
 from navarch.apiserver.operations import Operations, version_of
 from navarch.apiserver.ownership import Ownership
@@ -118,6 +119,7 @@ class ApiServer:
         self._groups = self._rest.groups()
         self.started = False
         self._rewriting: asyncio.Task[int] | None = None
+        self._flow_statuses = FlowStatuses(self)
         self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
         self.metrics = Metrics()
@@ -207,11 +209,13 @@ class ApiServer:
         for registry in self.registries.values():
             registry.start()
         await bootstrap.ensure(self)
+        self._flow_statuses.start()
         self.started = True
         if isinstance(self.store, EncryptedStore):
             self._rewriting = asyncio.create_task(self.store.rewrite())
 
     async def stop(self) -> None:
+        self._flow_statuses.stop()
         if self._rewriting is not None:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.support.apiserver import api_server
 
 from navarch.api.flowcontrol import bootstrap
 from navarch.apiserver import flowobjects
+from navarch.apiserver.server import ApiServer
 from navarch.client.resources import FLOW_SCHEMAS, PRIORITY_LEVELS
 from navarch.machinery.errors import StatusError
 from navarch.machinery.trees import copy
@@ -54,3 +56,30 @@ async def test_a_deleted_object_comes_back() -> None:
         await server.system.delete(FLOW_SCHEMAS, "catch-all")
         await flowobjects.ensure(server)
         assert (await server.system.get(FLOW_SCHEMAS, "catch-all"))["spec"]["matchingPrecedence"] == 10000
+
+
+async def test_a_schema_says_whether_its_level_is_there() -> None:
+    async with api_server() as server:
+        rule = {"subjects": [{"kind": "User", "user": {"name": "u"}}]}
+        rule["nonResourceRules"] = [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]
+        spec = {"priorityLevelConfiguration": {"name": "mine"}, "rules": [rule]}
+        schema = await server.system.create(FLOW_SCHEMAS, {"metadata": {"name": "f"}, "spec": spec})
+        assert await _dangling(server, schema, "True") == "NotFound"
+        limited = {"limitResponse": {"type": "Reject"}}
+        level = {"metadata": {"name": "mine"}, "spec": {"type": "Limited", "limited": limited}}
+        await server.system.create(PRIORITY_LEVELS, level)
+        assert await _dangling(server, schema, "False") == "Found"
+
+
+async def _dangling(server: ApiServer, schema: dict[str, Any], status: str) -> str:
+    """The condition's reason, once it has the status."""
+    revision = schema["metadata"]["resourceVersion"]
+    async with asyncio.timeout(10):
+        async for events in server.system.watch(
+            FLOW_SCHEMAS, field_selector="metadata.name=f", resource_version=revision
+        ):
+            for event in events:
+                for condition in event.object.get("status", {}).get("conditions") or ():
+                    if condition["status"] == status:
+                        return condition["reason"]
+    raise AssertionError("the watch ended")
