@@ -14,6 +14,7 @@ from tests.differential.normalise import without_numbers
 EXPECTED = Path(__file__).parent / "expected.yaml"
 MISSING = "(nothing)"
 SHOWN = 300
+NAMES = ("name", "resource", "subresource", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,22 @@ def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def _by_name(recorded: list[Any], ours: list[Any]) -> list[dict[str, Any]]:
     """Two lists of named things as objects, where every name is there once; else empty."""
-    found: list[dict[str, Any]] = []
-    for side in (recorded, ours):
-        named = {item["name"]: item for item in side if isinstance(item, dict) and isinstance(item.get("name"), str)}
-        if len(named) != len(side):
-            return []
-        found.append(named)
-    return found
+    for key in NAMES:
+        found: list[dict[str, Any]] = []
+        for side in (recorded, ours):
+            named = {name: item for item in side if (name := _name_of(item, key))}
+            if len(named) == len(side):
+                found.append(named)
+        if len(found) == 2:
+            return found
+    return []
+
+
+def _name_of(item: Any, key: str) -> str:
+    if not isinstance(item, dict):
+        return ""
+    name = item.get(key) or (item.get("metadata") or {}).get(key)
+    return name if isinstance(name, str) else ""
 
 
 def _cause(cause: dict[str, Any]) -> str:

@@ -42,6 +42,9 @@ def main() -> None:
             ]
             print(step, *(f"    {word}" for word in words), sep="\n")
     print(*(f"{count:5} {name}" for name, count in counted.most_common(60)), sep="\n")
+    if options.globs == ["*"]:
+        for entry in expected.unused():
+            print(f"expected, and not there: {entry}")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def _resource(kind: Kind, version: Version) -> Obj:
         "kind": kind.kind,
         "verbs": sorted(kind.verbs),
     }
-    if version.group == kind.hub.group:  # a retired group does not compete for a name
+    if _competes(kind, version):
         if kind.short_names:
             found["shortNames"] = list(kind.short_names)
         if kind.categories:
@@ -211,15 +211,20 @@ def _subresource(kind: Kind, sub: Subresource) -> Obj:
     return found
 
 
+def _competes(kind: Kind, version: Version) -> bool:
+    """Whether the group's short names count: those of a retired group do not."""
+    return version.group == kind.hub.group or not version.deprecation
+
+
 def _discovered(kind: Kind, version: Version) -> Obj:
     found: Obj = {
         "resource": kind.plural,
-        "responseKind": {"group": version.group, "version": version.version, "kind": kind.kind},
+        "responseKind": {"group": "", "version": "", "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": _singular(kind),
         "verbs": sorted(kind.verbs),
     }
-    if version.group == kind.hub.group:  # a retired group does not compete for a name
+    if _competes(kind, version):
         if kind.short_names:
             found["shortNames"] = list(kind.short_names)
         if kind.categories:
@@ -228,11 +233,7 @@ def _discovered(kind: Kind, version: Version) -> Obj:
         found["subresources"] = [
             {
                 "subresource": s.name,
-                "responseKind": {
-                    "group": s.group or version.group,
-                    "version": s.version or version.version,
-                    "kind": s.kind,
-                },
+                "responseKind": {"group": s.group, "version": s.version, "kind": s.kind},
                 "verbs": sorted(s.verbs),
             }
             for s in sorted(kind.subresources, key=lambda s: s.name)

@@ -64,12 +64,13 @@ class _Connection:
 
 
 class InProcessClient:
-    """A Client that acts as `user`. Resources must be named at their hub version."""
+    """A Client that acts as `user`; `manager` owns the fields it writes (the last part of the user's name, unless it is
+    given). Resources must be named at their hub version."""
 
-    def __init__(self, server: ApiServer, user: User) -> None:
+    def __init__(self, server: ApiServer, user: User, manager: str = "") -> None:
         self._server = server
         self._user = user
-        self._manager = user.name.rpartition(":")[2]
+        self._manager = manager or user.name.rpartition(":")[2]
         self._headers = {"user-agent": self._manager}
 
     # -- reads

@@ -128,7 +128,7 @@ class ApiServer:
         """Answers an HTTP request: all filters, then the resource or path it names."""
         self.handle_as: Handler = with_statuses(self._known)
         """Answers a request whose user is known: authorization, then the resource or path it names."""
-        self.system = InProcessClient(self, SYSTEM)
+        self.system = InProcessClient(self, SYSTEM, "kube-apiserver")
         """The server's own client: may do everything."""
 
     def _chain(self) -> Handler:

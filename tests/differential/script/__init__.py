@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from tests.differential.script import access, apply, kinds, patches, protocol, reads, setup, validation, writes
+from tests.differential.script import (
+    access,
+    apply,
+    discovery,
+    kinds,
+    patches,
+    protocol,
+    reads,
+    setup,
+    validation,
+    writes,
+)
 from tests.differential.steps import Step
 
 AREAS = {
     "setup": setup,
+    "discovery": discovery,
     "kinds": kinds,
     "access": access,
     "apply": apply,
