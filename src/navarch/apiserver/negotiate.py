@@ -34,15 +34,15 @@ class Output(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def accepted(header: str) -> Output:
-    """The first of the Accept header's choices that can be served. Raises 406."""
+def accepted(header: str, tables: bool = True) -> Output:
+    """The first of the Accept header's choices that can be served; a Table only of what can be one. Raises 406."""
     if not header:
         return Output(JSON)
     choices = [_choice(text) for text in header.split(",")]
     choices.sort(key=lambda c: -c[0])
     for _, media, params in choices:
         kind = params.get("as", "")
-        if kind == "Table" and media == PROTOBUF:
+        if kind == "Table" and (media == PROTOBUF or not tables):
             continue
         if kind and (kind not in AS_KINDS or params.get("g") != META_GROUP or params.get("v") not in ("v1", "v1beta1")):
             continue
@@ -50,8 +50,10 @@ def accepted(header: str) -> Output:
             media = JSON
         if media in MEDIA_TYPES:
             return Output(media, kind, params.get("v", "") if kind else "")
-    message = "406: Not Acceptable\n\nAvailable representations: " + ", ".join(MEDIA_TYPES)
-    raise StatusError(406, "NotAcceptable", message, None if "as=" in header else {})
+    choices_here = ", ".join(MEDIA_TYPES)
+    if "as=" in header:
+        raise StatusError(406, "NotAcceptable", f"only the following media types are accepted: {choices_here}")
+    raise StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {choices_here}", {})
 
 
 def _choice(text: str) -> tuple[float, str, dict[str, str]]:

@@ -14,7 +14,7 @@ from navarch.api.schemas import schema
 from navarch.apiserver import codec, negotiate, options
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
-from navarch.apiserver.output import View
+from navarch.apiserver.output import View, partial
 from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
@@ -354,11 +354,14 @@ class Rest:
             raise errors.path_not_found()
         if target.verb != "create":
             raise not_allowed()
+        output = accepted(request.headers.get("accept", ""), tables=False)
         call, validation = self._call(request, target, version, "CreateOptions")
         tree = read_body(request, kind.kind, version.definition).tree
         obj = codec.decode_object(kind, version, tree, validation, request.warnings)
         obj = self._server.ownership.update(kind, call, None, obj)
         answer = codec.from_hub(kind, version, await virtual.create(call, obj))
+        if output.kind:
+            return _tree_answer(request, partial(answer, output.version), 201)
         return _tree_answer(request, answer, 201, version.definition)
 
     def _body(self, request: Request, definition: str, validation: str) -> Obj:

@@ -152,6 +152,10 @@ def _media(add: Script) -> None:
     add("create-as-table", "POST", MAPS, named("media-2"), accept=TABLE)
     add("create-as-partial", "POST", MAPS, named("media-3"), accept=PARTIAL)
     add("delete-as-table", "DELETE", MAPS + "/media-2", accept=TABLE)
+    review = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    for name, accept in {"table": TABLE, "table-or-json": TABLE + ",application/json", "partial": PARTIAL}.items():
+        add(f"review-as-{name}", "POST", reviews, review, accept=accept)
     add("error-as-yaml", "GET", MAPS + "/missing", accept=YAML)
     add("error-as-table", "GET", MAPS + "/missing", accept=TABLE)
     add("error-as-protobuf", "GET", MAPS + "/missing", accept=PROTOBUF)
