@@ -81,6 +81,7 @@ class PodWorker:
     def update(self, pod: Obj) -> None:
         self.pod = pod
         self.shown_as = pod
+        self._stale = True  # its volumes may show its labels and annotations
         self._note_ending()
         self._wake.set()
 
