@@ -23,7 +23,7 @@ from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import PatchType
-from navarch.machinery import decode, errors
+from navarch.machinery import decode, errors, trees
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupKind, GroupResource, Obj
 from navarch.machinery.yamltext import parse_yaml
@@ -239,10 +239,11 @@ class Rest:
         """The body's tree; duplicate fields warned about or refused."""
         body = read_body(request, registry.kind.kind, version.definition, validation != "Ignore")
         if body.duplicates:
-            messages = decode.strict_errors([], body.duplicates)
+            shape, unknown = schema(version.definition), list[str]()
             if validation == codec.STRICT:
-                raise decode.strict_error(schema(version.definition), body.tree, messages)
-            warnings.extend(messages)
+                decode.normalise(shape, trees.copy(body.tree), unknown)
+                raise decode.strict_error(shape, body.tree, decode.strict_errors(unknown, body.duplicates))
+            warnings.extend(decode.strict_errors([], body.duplicates))
         return body.tree
 
     async def _create(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:

@@ -115,7 +115,9 @@ def _find_duplicates(node: Any, path: list[str | int], paths: dict[str, None]) -
 
 def strict_errors(unknown: list[str], duplicates: list[str]) -> list[str]:
     """What fieldValidation=Strict refuses and Warn warns of, a message each; `duplicates` are messages already."""
-    return duplicates + [f'unknown field "{path}"' for path in unknown]
+    lines = [message for message in duplicates if _YAML_LINE.match(message)]
+    others = [message for message in duplicates if not _YAML_LINE.match(message)]
+    return [*lines, *(f'unknown field "{path}"' for path in unknown), *others]
 
 
 def strict_error(schema: Schema, tree: Any, messages: list[str]) -> StatusError:

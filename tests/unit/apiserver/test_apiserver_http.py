@@ -175,3 +175,10 @@ async def test_health_and_unknown_paths():
         assert isinstance(verbose.body, bytes) and b"[+]ping ok" in verbose.body
         assert (await send(server, "GET", "/readyz/none")).status == 404
         assert (await send(server, "GET", "/nowhere")).body == b"404 page not found\n"
+
+
+async def test_strict_tells_unknown_and_duplicate_fields_together():
+    async with api_server() as server:
+        body = b'{"metadata":{"name":"a"},"x":1,"data":{"k":"1"},"data":{"k":"2"}}'
+        answer = await send(server, "POST", MAPS + "?fieldValidation=Strict", body)
+        assert 'strict decoding error: unknown field "x", duplicate field "data"' in tree(answer)["message"]

@@ -169,8 +169,8 @@ def test_duplicate_keys_are_found(body: bytes, paths: list[str]) -> None:
 
 def test_strict_errors_read_as_upstreams() -> None:
     messages = strict_errors(["spec.foo"], ['duplicate field "metadata.name"'])
-    assert messages == ['duplicate field "metadata.name"', 'unknown field "spec.foo"']
+    assert messages == ['unknown field "spec.foo"', 'duplicate field "metadata.name"']
     assert strict_error(schema(POD), {}, messages).message == (
         'Pod in version "v1" cannot be handled as a Pod: '
-        'strict decoding error: duplicate field "metadata.name", unknown field "spec.foo"'
+        'strict decoding error: unknown field "spec.foo", duplicate field "metadata.name"'
     )
