@@ -165,7 +165,28 @@ def field_value(pod: Obj, path: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """As Go quotes text: what cannot be printed is written as an escape."""
+    return "".join(ESCAPES.get(c) or (c if c.isprintable() else _code(c)) for c in value)
+
+
+ESCAPES = {
+    "\\": "\\\\",
+    '"': '\\"',
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+
+
+def _code(character: str) -> str:
+    code = ord(character)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def resource_value(pod: Obj, reference: Obj, container: Obj | None, node: Mapping[str, Any]) -> str:

@@ -94,3 +94,11 @@ def test_a_mount_of_nothing_is_an_error(tmp_path: Path) -> None:
     container = {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     with pytest.raises(ConfigError, match="cannot find volume"):
         container_mounts(container, {}, str, tmp_path)
+
+
+def test_labels_and_annotations_are_quoted_as_go_does() -> None:
+    values = {"b": "two\tparts", "a": 'a "q" \\ \x01é\u200b\n'}
+    volume = {"items": [{"path": "all", "fieldRef": {"fieldPath": "metadata.annotations"}}]}
+    pod = {**POD, "metadata": {**POD["metadata"], "annotations": values}}
+    shown = payload.downward(volume, pod, {}, 0o644)["all"].data.decode()
+    assert shown == 'a="a \\"q\\" \\\\ \\x01é\\u200b\\n"\nb="two\\tparts"'
