@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from navarch.apiserver.filters.answers import wire_error
-from navarch.apiserver.request import Request, User
+from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
 from navarch.cluster import pki, why
 from navarch.cluster.files import write_atomically
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEDULER = "system:kube-scheduler"
+HEALTH = ("/livez", "/readyz", "/healthz")
 GC_THRESHOLDS = (20_000, 20, 50)
 """Objects are trees: they need no collector, and give it much to visit. Passes over all of them are kept rare."""
 
@@ -74,9 +75,10 @@ class ApiProcess:
         """Returns when it is ready."""
         store = await open_store(database, world)
         server = ApiServer(store, world, config)
-        # Listening first: a client that comes early waits in the backlog of /readyz instead of being refused.
+        # Listening first: a client that comes early waits until the caches are loaded instead of being refused.
+        ready = asyncio.Event()
         listener = await serve(
-            server.handle,
+            _held_until(ready, server.handle),
             serving.host,
             serving.port,
             TlsConfig(certificate=serving.certificate, key=serving.key),
@@ -85,12 +87,28 @@ class ApiProcess:
             error=wire_error,
         )
         await server.start()
+        listener.handler = server.handle
+        ready.set()
         return ApiProcess(server, store, listener)
 
     async def stop(self) -> None:
         await self.listener.close()
         await self.server.stop()
         await self.store.close()
+
+
+def _held_until(ready: asyncio.Event, handler: Handler) -> Handler:
+    """Requests wait: empty caches would answer that nothing exists. Only health is told at once."""
+
+    def handle(request: Request) -> Response | Awaitable[Response]:
+        return handler(request) if request.path.startswith(HEALTH) else later(request)
+
+    async def later(request: Request) -> Response:
+        await ready.wait()
+        answer = handler(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    return handle
 
 
 class ControlPlane:
