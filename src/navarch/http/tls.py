@@ -61,16 +61,14 @@ class ServerTls:
     def receive(self, data: bytes) -> list[bytes]:
         """The plain text in what the peer sent (handshake records give none). Raises TlsError; EOF is an empty last
         item."""
-        connection = self._connection
         plain: list[bytes] = []
+        self._connection.bio_write(data)
         try:
-            for start in range(0, len(data), READ_SIZE):
-                connection.bio_write(data[start : start + READ_SIZE])
-                if not self.established:
-                    connection.do_handshake()
-                    self.established = True
-                while True:
-                    plain.append(connection.recv(READ_SIZE))
+            if not self.established:
+                self._connection.do_handshake()
+                self.established = True
+            while True:
+                plain.append(self._connection.recv(READ_SIZE))
         except SSL.WantReadError:
             pass
         except SSL.ZeroReturnError:
