@@ -59,6 +59,12 @@ async def exchange(
     return await answer if inspect.isawaitable(answer) else answer
 
 
+def _pem(key: Any) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 class Authority:
     """A certificate authority."""
 
@@ -70,21 +76,25 @@ class Authority:
 
     def client(self, name: str, *groups: str) -> bytes:
         """DER of a client's certificate."""
+        return self._client(name, groups)[0].public_bytes(serialization.Encoding.DER)
+
+    def client_files(self, name: str, *groups: str) -> tuple[bytes, bytes]:
+        """PEM of a client's certificate and key."""
+        certificate, key = self._client(name, groups)
+        return certificate.public_bytes(serialization.Encoding.PEM), _pem(key)
+
+    def _client(self, name: str, groups: tuple[str, ...]) -> tuple[Any, Any]:
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, name))
         key = ec.generate_private_key(ec.SECP256R1())
-        made = self._sign(x509.Name(attributes), key.public_key(), usage=ExtendedKeyUsageOID.CLIENT_AUTH)
-        return made.public_bytes(serialization.Encoding.DER)
+        return self._sign(x509.Name(attributes), key.public_key(), usage=ExtendedKeyUsageOID.CLIENT_AUTH), key
 
     def server(self, address: str = "127.0.0.1") -> tuple[bytes, bytes]:
         """PEM of a server's certificate and key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
         made = self._sign(name, key.public_key(), usage=ExtendedKeyUsageOID.SERVER_AUTH, address=address)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return made.public_bytes(serialization.Encoding.PEM), private
+        return made.public_bytes(serialization.Encoding.PEM), _pem(key)
 
     def _sign(self, subject: x509.Name, key: Any, *, ca: bool = False, usage: Any = None, address: str = "") -> Any:
         now = datetime.datetime.now(datetime.UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import zlib
 from collections import deque
@@ -29,6 +30,7 @@ FOREVER = float("inf")
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 BODILESS = (204, 304)
 """Statuses whose answers describe no content: a type or length would replace that of what the client has cached."""
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})", re.ASCII)
 _heads: dict[tuple[int, str], bytes] = {}
 
 
@@ -204,6 +206,9 @@ class HttpConnection(asyncio.Protocol):
         if self._closing:
             return
         path, _, query = self._url.decode("latin-1").partition("?")
+        if "%" in path and _BAD_ESCAPE.search(path):
+            self._refuse(400, "malformed HTTP request: invalid URL escape")
+            return
         if "://" in path:  # absolute form, as proxies send it
             path = "/" + path.partition("://")[2].partition("/")[2]
         body = b"".join(self._body) if self._body else b""

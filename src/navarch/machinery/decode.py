@@ -40,11 +40,14 @@ def unreadable(why: str, kind: str = "") -> StatusError:
 
 
 def parse_json(body: bytes, kind: str = "") -> Any:
-    """The tree of a JSON body. Raises StatusError 400 for what is no JSON, for invalid UTF-8 and for nesting deeper than
-    200 levels. Integers beyond 64 bits come out as floats, as upstream has them. `kind` only words the error."""
+    """The tree of a JSON body. Raises StatusError 400 for what is no JSON and for nesting deeper than 200 levels. Integers
+    beyond 64 bits come out as floats, and bytes that are no UTF-8 as U+FFFD, as upstream has them. `kind` only words the
+    error."""
     try:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if (text := _valid(body)) != body:
+            return parse_json(text, kind)
         raise unreadable(f"couldn't get version/kind; json parse error: {_reason(error)}", kind) from None
     if body.count(b"{") + body.count(b"[") > _SHALLOW and _too_deep(tree):
         raise unreadable("couldn't get version/kind; json parse error: exceeded max depth", kind)
@@ -56,6 +59,10 @@ def parse_yaml(body: bytes, duplicates: list[str] | None = None, kind: str = "")
     from navarch.machinery import yamltext
 
     return yamltext.parse_yaml(body, duplicates, kind)
+
+
+def _valid(body: bytes) -> bytes:
+    return body.decode(errors="replace").encode()
 
 
 def _reason(error: orjson.JSONDecodeError) -> str:
@@ -83,14 +90,14 @@ def duplicate_keys(body: bytes, tree: Any = None) -> list[str]:
     `tree` is what `parse_json` answered, not yet normalised: it saves parsing again.
 
     Costs an encode when there are none: the tree encoded again is then the body, or has as many key ends."""
-    encoded = orjson.dumps(orjson.loads(body) if tree is None else tree)
+    encoded = orjson.dumps(parse_json(body) if tree is None else tree)
     if encoded == body.strip():
         return []
     countable = not any(mark in body for mark in (*_COLON_APART, *_ESCAPED_MARKS))
     if countable and encoded.count(b'":') == body.count(b'":'):
         return []
     paths: dict[str, None] = {}
-    _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), [], paths)
+    _find_duplicates(json.loads(_valid(body), object_pairs_hook=_Pairs), [], paths)
     return list(paths)
 
 
