@@ -46,7 +46,7 @@ def differences(recorded: Any, ours: Any, path: str = "") -> Iterator[Difference
             recorded, ours = (sorted(set(map(_cause, causes))) for causes in (recorded, ours))
         elif path.endswith("managedFields"):
             recorded, ours = (sorted(entries, key=_manager) for entries in (recorded, ours))
-        if len(recorded) != len(ours) and (named := _by_name(recorded, ours)):
+        if (named := _by_name(recorded, ours)) and named[0].keys() != named[1].keys():
             yield from differences(*named, path)
             return
         for number in range(max(len(recorded), len(ours))):

@@ -70,6 +70,94 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
         {"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}},
     ),
+    (
+        "autoscaling/v1",
+        "HorizontalPodAutoscaler",
+        {
+            "metadata": {
+                "annotations": {
+                    "autoscaling.alpha.kubernetes.io/metrics": '[{"type":"Pods","pods":{"metricName":"a\\u0026b",'
+                    '"targetAverageValue":"100m"}},{"type":"Object","object":{"target":{"kind":"K","name":"k"},'
+                    '"metricName":"m","targetValue":"0","averageValue":"3"}}]',
+                    "autoscaling.alpha.kubernetes.io/behavior": '{"ScaleUp":{"StabilizationWindowSeconds":null,'
+                    '"SelectPolicy":null,"Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":60}],'
+                    '"Tolerance":"100m"},"ScaleDown":null}',
+                    "autoscaling.alpha.kubernetes.io/current-metrics": '[{"type":"Resource","resource":{"name":"cpu",'
+                    '"currentAverageUtilization":7,"currentAverageValue":"7m"}}]',
+                    "autoscaling.alpha.kubernetes.io/conditions": '[{"type":"AbleToScale","status":"True",'
+                    '"lastTransitionTime":"2026-01-01T00:00:00Z"}]',
+                }
+            },
+            "spec": {"targetCPUUtilizationPercentage": 50, "maxReplicas": 3},
+            "status": {"currentReplicas": 0, "desiredReplicas": 2, "currentCPUUtilizationPercentage": 7},
+        },
+        {
+            "spec": {
+                "minReplicas": 1,
+                "metrics": [
+                    {
+                        "pods": {
+                            "metric": {"name": "a&b"},
+                            "target": {"type": "AverageValue", "averageValue": "100m"},
+                        }
+                    },
+                    {
+                        "object": {
+                            "describedObject": {"kind": "K", "name": "k"},
+                            "target": {"type": "AverageValue", "value": None, "averageValue": "3"},
+                        }
+                    },
+                    {"resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
+                ],
+                "behavior": {
+                    "scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}], "tolerance": "100m"}
+                },
+            },
+            "status": {
+                "currentMetrics": [{"resource": {"current": {"averageUtilization": 7, "averageValue": "7m"}}}],
+                "conditions": [{"type": "AbleToScale", "status": "True"}],
+            },
+        },
+    ),
+    (
+        "autoscaling/v2beta1",
+        "HorizontalPodAutoscaler",
+        {
+            "spec": {
+                "maxReplicas": 3,
+                "metrics": [
+                    {"type": "External", "external": {"metricName": "m", "metricSelector": {}, "targetValue": "5"}},
+                    {
+                        "type": "ContainerResource",
+                        "containerResource": {"name": "memory", "container": "c", "targetAverageUtilization": 60},
+                    },
+                ],
+            },
+            "status": {
+                "currentMetrics": [
+                    {"type": "Object", "object": {"target": {"kind": "K"}, "metricName": "m", "currentValue": "2"}}
+                ]
+            },
+        },
+        {
+            "spec": {
+                "metrics": [
+                    {"external": {"metric": {"name": "m", "selector": {}}, "target": {"type": "Value", "value": "5"}}},
+                    {"containerResource": {"container": "c", "target": {"averageUtilization": 60}}},
+                ]
+            },
+            "status": {"currentMetrics": [{"object": {"metric": {"name": "m"}, "current": {"value": "2"}}}]},
+        },
+    ),
+    (
+        "autoscaling/v2beta2",
+        "HorizontalPodAutoscaler",
+        {
+            "metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/scale-up-tolerance": "50m"}},
+            "spec": {"maxReplicas": 3, "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
+        },
+        {"spec": {"behavior": {"scaleUp": {"tolerance": "50m"}, "scaleDown": {"selectPolicy": "Max"}}}},
+    ),
 ]
 
 

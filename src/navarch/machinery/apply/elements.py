@@ -16,7 +16,7 @@ from navarch.machinery.scalars import ZEROS
 from navarch.machinery.schema import Field, Schema
 
 FIELD, KEYS, VALUE, INDEX = "f:", "k:", "v:", "i:"
-_HTML = str.maketrans(
+HTML_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"},
 )
 
@@ -28,7 +28,7 @@ class ElementError(ValueError):
 @lru_cache(maxsize=16384, typed=True)
 def value_text(value: Any) -> str:
     """A scalar as it stands in a path element: Go's JSON, which escapes what HTML would mistake."""
-    return orjson.dumps(value).decode().translate(_HTML)
+    return orjson.dumps(value).decode().translate(HTML_ESCAPES)
 
 
 def keys_text(keys: dict[str, Any]) -> str:
@@ -38,7 +38,7 @@ def keys_text(keys: dict[str, Any]) -> str:
 
 def _any_text(value: Any) -> str:
     if isinstance(value, dict | list):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode().translate(_HTML)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode().translate(HTML_ESCAPES)
     return value_text(value)
 
 
