@@ -16,6 +16,7 @@ import orjson
 
 from navarch.api import schemas
 from navarch.api.kind import Kind, Subresource, Version
+from navarch.apiserver import openapi_protobuf
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import GroupVersion, Obj
 
@@ -338,6 +339,16 @@ def _answers(op: Operation, content: Obj) -> Obj:
 
 def v2_document(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
     """`/openapi/v2`: everything in one Swagger 2.0 document."""
+    return orjson.dumps(v2_tree(kinds, extra))
+
+
+def v2_protobuf(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
+    """The same as gnostic's protobuf."""
+    return openapi_protobuf.document(v2_tree(kinds, extra))
+
+
+def v2_tree(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> Obj:
+    """`/openapi/v2`, not encoded."""
     served = sorted({(v.group, v.version) for kind in kinds for v in kind.versions})
     found = [(GroupVersion(*gv), op) for gv in served for op in operations(*gv, kinds)]
     paths: dict[str, Obj] = {}
@@ -346,7 +357,7 @@ def v2_document(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -
         path[op.method] = _v2_operation(op, gv)
         path.setdefault("parameters", [_v2_parameter(name, "path", "string", "") for name in _path_names(op.path)])
     reached = _reached((name for _, op in found for name in (op.body, op.answer)), extra or {})
-    document = {
+    return {
         "swagger": "2.0",
         "info": _INFO,
         "paths": paths,
@@ -354,7 +365,6 @@ def v2_document(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -
         "securityDefinitions": _SECURITY,
         "security": [{"BearerToken": []}],
     }
-    return orjson.dumps(document)
 
 
 def _as_v2(name: str, node: Obj) -> Obj:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Answer = Response | Awaitable[Response]
 OPENAPI_SECONDS = "public, max-age=31536000, immutable"
 """A document whose address names its hash never changes."""
+PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 FIXED = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version", "/metrics", "/openapi/v2")
 TOKEN_PATHS = ("/openid/v1/jwks", "/.well-known/openid-configuration")
 
@@ -90,9 +91,11 @@ class Routes:
     # -- OpenAPI
 
     def _openapi(self, request: Request, parts: list[str]) -> Answer:
-        """The document, made by a thread when it is first asked for. Only JSON: clients that ask for protobuf fall back
-        to what they know by heart."""
+        """The document, made by a thread when it is first asked for. Protobuf there is of version 2 only: nobody asks for
+        the other."""
         accept = request.headers.get("accept", "")
+        if parts[1:] == ["v2"] and PROTOBUF in accept:
+            return self._protobuf(request)
         if accept and not any(media in accept for media in (JSON, "*/*", "application/*")):
             return plain(406, "406 Not Acceptable\n")
         make = self._maker(parts)
@@ -116,7 +119,13 @@ class Routes:
             case _:
                 return None
 
-    async def _document(self, request: Request, path: str, make: Callable[[], bytes]) -> Response:
+    def _protobuf(self, request: Request) -> Answer:
+        from navarch.apiserver import openapi, openapi_protobuf
+
+        kinds = self._server.kinds
+        return self._document(request, PROTOBUF, lambda: openapi.v2_protobuf(kinds), openapi_protobuf.MEDIA)
+
+    async def _document(self, request: Request, path: str, make: Callable[[], bytes], media: str = JSON) -> Response:
         task = self._documents.get(path)
         if task is None:
             task = self._documents[path] = asyncio.create_task(asyncio.to_thread(make))
@@ -128,7 +137,7 @@ class Routes:
             headers.append(("Cache-Control", OPENAPI_SECONDS))
         if request.headers.get("if-none-match") == etag:
             return Response(304, b"", headers=headers)
-        return Response(200, body, JSON, headers)
+        return Response(200, body, media, headers)
 
     def _forget_failed(self, path: str, done: asyncio.Task[bytes]) -> None:
         if done.cancelled() or done.exception() is not None:
