@@ -45,7 +45,11 @@ class View:
     def object(self, entry: Entry, pretty: bool = False) -> bytes:
         if self._plain and not pretty:
             return entry.data
-        return self._body(self._shown(entry.obj), pretty)
+        return self.shown(entry.obj, pretty)
+
+    def shown(self, obj: Obj, pretty: bool = False) -> bytes:
+        """An object that is not stored."""
+        return self._body(self._shown(obj), pretty)
 
     def _shown(self, obj: Obj) -> Obj:
         """The object as the client asked for it."""
@@ -81,7 +85,10 @@ class View:
         if self._plain and not pretty:
             head = {"kind": self._kind.list_kind, "apiVersion": str(self._version.gv), "metadata": metadata}
             return orjson.dumps(head)[:-1] + b',"items":[' + self._joined(page.entries) + b"]}"
-        objs = [entry.obj for entry in page.entries]
+        return self.listed([entry.obj for entry in page.entries], metadata, pretty)
+
+    def listed(self, objs: Sequence[Obj], metadata: Obj, pretty: bool = False) -> bytes:
+        """A list of objects that were looked at or made one by one."""
         match self._output.kind:
             case "Table":
                 return self._body(self._table(objs, metadata), pretty)

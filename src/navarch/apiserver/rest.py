@@ -18,7 +18,7 @@ from navarch.apiserver.output import View, partial
 from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
-from navarch.apiserver.registry.listing import Page, list_objects, open_watch, parse_revision, select
+from navarch.apiserver.registry.listing import Page, list_objects, open_watch, parse_revision, select, selected
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
@@ -114,9 +114,7 @@ class Rest:
 
     # -- reads
 
-    def _view(
-        self, request: Request, registry: Registry, version: Version, many: bool = False, watch: bool = False
-    ) -> View:
+    def _view(self, request: Request, kind: Kind, version: Version, many: bool = False, watch: bool = False) -> View:
         output = accepted(request.headers.get("accept", ""))
         if output.kind.startswith("Partial") and output.kind.endswith("List") != many:
             what = "is a list" if many else "is not a list"
@@ -126,13 +124,13 @@ class Rest:
         include = request.param("includeObject") if output.kind == "Table" else ""
         if include not in ("", "None", "Metadata", "Object"):
             raise errors.bad_request(f'unrecognized includeObject value: "{include}"')
-        return View(registry.kind, version, output, include, self._server.world)
+        return View(kind, version, output, include, self._server.world)
 
     def _answer(self, request: Request, view: View, entry: Entry, status: int = 200) -> Response:
         return Response(status, view.object(entry, is_pretty(request)), content_type=_content_type(request))
 
     def _get(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry.kind, version)
         wanted = parse_revision(request.param("resourceVersion")) if request.raw_query else 0
         if wanted > self._server.caches.revision:
             raise errors.too_large_resource_version(self._server.caches.revision, wanted)
@@ -145,7 +143,7 @@ class Rest:
         return self._answer(request, view, registry.get(target.namespace, target.name))
 
     def _list(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
-        view = self._view(request, registry, version, many=True)
+        view = self._view(request, registry.kind, version, many=True)
         asked = options.list_options(request, False)
 
         def answer(page: Page) -> Response:
@@ -166,7 +164,7 @@ class Rest:
         return later()
 
     def _watch(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
-        view = self._view(request, registry, version, watch=True)
+        view = self._view(request, registry.kind, version, watch=True)
         asked = options.list_options(request, True)
         server = self._server
         select(registry, target.namespace, asked)
@@ -247,7 +245,7 @@ class Rest:
         return body.tree
 
     async def _create(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry.kind, version)
         call, validation = self._call(request, target, version, "CreateOptions")
         if registry.kind.namespaced and not target.namespace:
             raise errors.bad_request("an empty namespace may not be set during creation")
@@ -258,7 +256,7 @@ class Rest:
     async def _update(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version, subresource: str = ""
     ) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry.kind, version)
         call, validation = self._call(request, target, version, "UpdateOptions", subresource)
         first = [self._tree(request, registry, version, validation, call.warnings)]
 
@@ -271,7 +269,7 @@ class Rest:
     async def _patch(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version, subresource: str = ""
     ) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry.kind, version)
         call, validation = self._call(request, target, version, "PatchOptions", subresource)
         try:
             patch = read_patch(request, validation)
@@ -283,7 +281,7 @@ class Rest:
         return self._answer(request, view, entry, 201 if created else 200)
 
     async def _delete(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Response:
-        view = self._view(request, registry, version)
+        view = self._view(request, registry.kind, version)
         asked, dry_run = options.delete_options(request)
         call, _ = self._call(request, target, version, "DeleteOptions")
         call.dry_run = call.dry_run or dry_run
@@ -296,7 +294,7 @@ class Rest:
     async def _delete_collection(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version
     ) -> Response:
-        view = self._view(request, registry, version, many=True)
+        view = self._view(request, registry.kind, version, many=True)
         asked, dry_run = options.delete_options(request)
         selection = options.list_options(request, False)
         call, _ = self._call(request, target, version, "DeleteOptions")
@@ -351,10 +349,13 @@ class Rest:
     async def _ephemeral(self, request: Request, target: RequestInfo, kind: Kind, version: Version) -> Response:
         """A kind that is never stored: its objects are questions, answered as they come."""
         virtual = self._server.virtual(kind.group_resource, "")
-        if virtual is None or kind.namespaced != bool(target.namespace) or target.name:
+        reads = "get" in kind.verbs
+        if virtual is None or kind.namespaced != bool(target.namespace) or (target.name and not reads):
             raise errors.path_not_found()
-        if target.verb != "create":
+        if target.verb not in kind.verbs or request.method == "HEAD" or target.subresource:
             raise not_allowed()
+        if reads:
+            return await self._computed(request, target, kind, version, virtual)
         output = accepted(request.headers.get("accept", ""), tables=False)
         call, validation = self._call(request, target, version, "CreateOptions")
         tree = read_body(request, kind.kind, version.definition).tree
@@ -364,6 +365,20 @@ class Rest:
         if output.kind:
             return _tree_answer(request, partial(answer, output.version), 201)
         return _tree_answer(request, answer, 201, version.definition)
+
+    async def _computed(
+        self, request: Request, target: RequestInfo, kind: Kind, version: Version, virtual: Virtual
+    ) -> Response:
+        """Objects that are found out when they are read."""
+        if version.deprecation:
+            request.warnings.append(version.deprecation)
+        many, pretty = target.verb == "list", is_pretty(request)
+        view = self._view(request, kind, version, many)
+        call = Call(user=request.user, version=version, name=target.name)
+        if many:
+            objs = selected(kind, await virtual.everything(call), options.list_options(request, False))
+            return Response(200, view.listed(objs, {}, pretty), _content_type(request))
+        return Response(200, view.shown(await virtual.get(call), pretty), _content_type(request))
 
     def _body(self, request: Request, definition: str, validation: str) -> Obj:
         """The body of a write to an object that is no kind of its own. Raises 400 and 415."""

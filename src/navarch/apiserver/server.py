@@ -118,6 +118,8 @@ class ApiServer:
         self._rest = Rest(self)
         self._groups = self._rest.groups()
         self.started = False
+        self.components: set[str] = set()
+        """Parts of the control plane that run in this process: `controller-manager`, `scheduler`."""
         self._rewriting: asyncio.Task[int] | None = None
         self._flow_statuses = FlowStatuses(self)
         self._writing: set[asyncio.Task[None]] = set()

@@ -135,14 +135,17 @@ class ControlPlane:
             self.controllers = await registry.run(
                 self.client_for, world, config, root_ca=root_ca, sign=self._server.tokens.issue_legacy
             )
+            self._server.components.add("controller-manager")
         if scheduler:
             from navarch.scheduler.scheduler import Scheduler
 
             self.scheduler = Scheduler(self.client_for(SCHEDULER), world)
             await self.scheduler.start()
+            self._server.components.add("scheduler")
         why.serve(self._server, self)
 
     async def stop(self) -> None:
+        self._server.components.clear()
         if self.scheduler is not None:
             await self.scheduler.stop()
         if self.controllers is not None:

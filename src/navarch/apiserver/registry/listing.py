@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class ContinueExpiredError(errors.StatusError):
 def select(registry: Registry, namespace: str, options: ListOptions) -> Selection:
     """Compiles the selectors. Raises 400 for one that cannot be read or names a field that is not selectable."""
     labels = _labels(options.label_selector)
-    fields = _fields(registry, options.field_selector)
+    fields = _fields(registry.kind, registry.selectable_fields(), options.field_selector)
     exact = fields.exact() if fields else {}
     name = exact.get("metadata.name", "")
     namespace = namespace or exact.get("metadata.namespace", "")
@@ -98,6 +98,18 @@ def select(registry: Registry, namespace: str, options: ListOptions) -> Selectio
     return Selection(_matcher(labels, fields, namespace), _matcher(labels, fields, ""), namespace, name, bucket)
 
 
+def selected(kind: Kind, objs: Sequence[Obj], options: ListOptions) -> list[Obj]:
+    """What the selectors leave of objects that are not stored. Raises 400 as `select` does."""
+    labels, fields = _labels(options.label_selector), _fields(kind, METADATA_FIELDS, options.field_selector)
+
+    def wanted(metadata: Obj) -> bool:
+        if labels is not None and not labels.matches(metadata.get("labels") or {}):
+            return False
+        return fields is None or fields.matches({f"metadata.{f}": metadata.get(f, "") for f in ("name", "namespace")})
+
+    return [obj for obj in objs if wanted(obj["metadata"])]
+
+
 def _labels(text: str) -> LabelSelector | None:
     if not text:
         return None
@@ -108,7 +120,7 @@ def _labels(text: str) -> LabelSelector | None:
     return None if selector.empty else selector
 
 
-def _fields(registry: Registry, text: str) -> FieldSelector | None:
+def _fields(kind: Kind, known: Container[str], text: str) -> FieldSelector | None:
     if not text:
         return None
     try:
@@ -117,10 +129,9 @@ def _fields(registry: Registry, text: str) -> FieldSelector | None:
         raise errors.bad_request(str(err)) from None
     if selector.empty:
         return None
-    known = registry.selectable_fields()
     for field in selector.fields():
         if field not in known:
-            raise errors.bad_request(_unknown_field(registry.kind, field))
+            raise errors.bad_request(_unknown_field(kind, field))
     return selector
 
 

@@ -117,7 +117,8 @@ class NamedBinding(Virtual):
         self._binding = binding
 
     async def create(self, call: Call, body: Obj) -> Obj:
-        return await self._binding.create(replace(call, name=body["metadata"].get("name", "")), body)
+        name = body["metadata"].get("name", "")
+        return await self._binding.create(replace(call, name=name, subresource="binding"), body)
 
 
 class Deleter(Protocol):

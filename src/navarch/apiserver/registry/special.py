@@ -9,6 +9,7 @@ from navarch.api.kind import Kind
 from navarch.apiserver.registry.addresses import ServiceRanges
 from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
+from navarch.apiserver.registry.components import ComponentStatuses
 from navarch.apiserver.registry.devices import ClaimRegistry, SliceRegistry
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.job import JobRegistry
@@ -113,6 +114,7 @@ def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virt
     for resource, registry in server.registries.items():
         if registry.kind.has_subresource("scale"):
             found[resource, "scale"] = Scale(registry, server.ownership)
+    found[GroupResource("", "componentstatuses"), ""] = ComponentStatuses(server)
     pods = GroupResource("", "pods")
     if registry := server.registries.get(pods):
         found[pods, "binding"] = binding = Binding(registry)

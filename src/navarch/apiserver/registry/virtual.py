@@ -21,6 +21,9 @@ class Virtual:
     async def get(self, call: Call) -> Obj:
         raise _not_allowed()
 
+    async def everything(self, call: Call) -> list[Obj]:
+        raise _not_allowed()
+
     async def create(self, call: Call, body: Obj) -> Obj:
         """POST; `body` is the handler's own. Answers with code 201."""
         raise _not_allowed()
