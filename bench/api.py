@@ -1,16 +1,20 @@
 """script/bench api: drives any API server and reports what a request costs it.
 
-The load comes over TLS and HTTP/1.1 with keep-alive, from this process, the same bytes for every server. CPU is that
-of the server's processes (found by the port it listens on; --pid adds others, an etcd say), user and system together.
+Without --kubeconfig it starts a server of this tree, on a durable store in a temporary directory. The load comes over TLS
+and HTTP/1.1 with keep-alive, from this process, the same bytes for every server. CPU is that of the server's processes
+(found by the port it listens on; --pid adds others, an etcd say), user and system together.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import contextlib
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -237,29 +241,52 @@ def ratios(ours: Report, other: Report) -> Report:
     return found
 
 
+@contextlib.contextmanager
+def own_server() -> Generator[Path]:
+    """An API server of this tree; yields its kubeconfig."""
+    with tempfile.TemporaryDirectory(prefix="navarch-bench-") as directory:
+        kubeconfig = Path(directory) / "admin.kubeconfig"
+        command = [sys.executable, "-m", "navarch.cli.main", "apiserver", "--secure-port", "0", "--data-dir", directory]
+        with open(Path(directory) / "log", "wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            while not kubeconfig.exists():
+                if process.poll() is not None:
+                    raise SystemExit(f"the API server did not start:\n{(Path(directory) / 'log').read_text()}")
+                time.sleep(0.02)
+            yield kubeconfig
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="script/bench api", description=__doc__)
-    default = os.environ.get("KUBECONFIG", str(Path.home() / ".kube/config"))
-    parser.add_argument("--kubeconfig", type=Path, default=Path(default), help="which API server (its current context)")
+    parser.add_argument("--kubeconfig", type=Path, help="which API server (its current context)")
     parser.add_argument("--pid", type=int, action="append", default=[], help="a further process to count, as etcd")
     parser.add_argument("--against", type=Path, help="another API server, measured in turn with the first")
     parser.add_argument("--against-pid", type=int, action="append", default=[], help="--pid of that one")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of requests")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    pairs = [("first", options.kubeconfig, options.pid)]
+    with contextlib.ExitStack() as stack:
+        bench(options, options.kubeconfig or stack.enter_context(own_server()))
+
+
+def bench(options: argparse.Namespace, kubeconfig: Path) -> None:
+    pairs = [("first", kubeconfig, options.pid)]
     if options.against:
         pairs.append(("other", options.against, options.against_pid))
     benches: list[Bench] = []
-    for title, kubeconfig, pids in pairs:
-        target = Target(kubeconfig)
+    for title, path, pids in pairs:
+        target = Target(path)
         benches.append(Bench(target, Server(target.port, pids), options.scale, title if options.against else TITLE))
     if options.against:
-        for bench in benches:
-            bench.report.label = f"{bench.report.title:<7}"
+        for made in benches:
+            made.report.label = f"{made.report.title:<7}"
     benches[0].report.begin()
     uvloop.run(run(benches))
-    reports = [bench.report for bench in benches]
+    reports = [made.report for made in benches]
     if options.against:
         reports.append(ratios(*reports))
     write_json(options.json, reports)
