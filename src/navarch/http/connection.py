@@ -379,11 +379,9 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(data)
             return
         try:
-            self._tls.send(data)  # type: ignore[arg-type]
+            self._transport.write(self._tls.encrypt(data))
         except TlsError:
             self._transport.abort()
-            return
-        self._transport.write(self._tls.outgoing())
 
     def _send_raw(self, data: bytes) -> None:
         if data and not self._lost:

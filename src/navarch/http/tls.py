@@ -14,7 +14,10 @@ from typing import Any
 
 from OpenSSL import SSL
 
-READ_SIZE = 65536
+RECORD = 16384
+"""Plain text in a record, at most."""
+OVERHEAD = 128
+"""More than a record adds to its plain text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,19 @@ def server_context(config: TlsConfig) -> Any:
     return context
 
 
+def _record_size(data: bytes) -> int:
+    """With its header."""
+    return 5 + (data[3] << 8 | data[4]) if len(data) >= 5 else 5
+
+
+def _ends_with_record(data: bytes) -> bool:
+    """Whether data that begins with a record ends with one."""
+    at, end = 0, len(data)
+    while at + 5 <= end:
+        at += 5 + (data[at + 3] << 8 | data[at + 4])
+    return at == end
+
+
 def _choose_protocol(_: Any, offered: Sequence[bytes]) -> Any:
     return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
@@ -51,24 +67,31 @@ def _choose_protocol(_: Any, offered: Sequence[bytes]) -> Any:
 class ServerTls:
     """One connection's TLS state: bytes from the peer in, plain text out, and the other way round."""
 
-    __slots__ = ("_connection", "established")
+    __slots__ = ("_aligned", "_connection", "established")
 
     def __init__(self, context: Any) -> None:
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
+        self._aligned = True
+        """Everything received so far was whole records."""
         self.established = False
 
     def receive(self, data: bytes) -> list[bytes]:
         """The plain text in what the peer sent (handshake records give none). Raises TlsError; EOF is an empty last
         item."""
+        connection = self._connection
+        self._aligned = self._aligned and _ends_with_record(data)
         plain: list[bytes] = []
-        self._connection.bio_write(data)
         try:
+            connection.bio_write(data)
             if not self.established:
-                self._connection.do_handshake()
+                connection.do_handshake()
                 self.established = True
+            elif self._aligned and _record_size(data) == len(data):
+                plain.append(connection.recv(RECORD))
+                return plain  # asking for more would raise, which costs as much as reading
             while True:
-                plain.append(self._connection.recv(READ_SIZE))
+                plain.append(connection.recv(RECORD))
         except SSL.WantReadError:
             pass
         except SSL.ZeroReturnError:
@@ -77,15 +100,21 @@ class ServerTls:
             raise TlsError(str(error)) from None
         return plain
 
-    def send(self, data: bytes) -> None:
-        """Encrypts; take the result with `outgoing`."""
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """What is to be sent to the peer for `data` (and for anything before it). Raises TlsError."""
         connection = self._connection
+        size = len(data)
         try:
+            if size <= RECORD:
+                connection.send(data)
+                sealed = connection.bio_read(size + OVERHEAD)
+                return sealed if len(sealed) < size + OVERHEAD else sealed + self.outgoing()
             view = memoryview(data)
             while view:
                 view = view[connection.send(view[: 1 << 20]) :]
         except SSL.Error as error:
             raise TlsError(str(error)) from None
+        return self.outgoing(size)
 
     def shut_down(self) -> None:
         try:
@@ -93,14 +122,16 @@ class ServerTls:
         except SSL.Error:
             pass
 
-    def outgoing(self) -> bytes:
-        """What is to be sent to the peer now."""
+    def outgoing(self, about: int = 0) -> bytes:
+        """What is to be sent to the peer now; `about` how much is expected."""
         found: list[bytes] = []
+        size = about + about // 64 + 4096
         try:
-            while True:
-                found.append(self._connection.bio_read(1 << 20))
+            while not found or len(found[-1]) == size:  # a short read has emptied the buffer
+                found.append(self._connection.bio_read(size))
         except SSL.WantReadError:
-            return found[0] if len(found) == 1 else b"".join(found)
+            pass
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def peer_certificate(self) -> bytes | None:
         """DER."""
