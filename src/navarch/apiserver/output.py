@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -20,6 +20,8 @@ from navarch.machinery.protobuf import seal, varint
 from navarch.machinery.types import Obj
 
 NO_COLUMNS = b'"columnDefinitions":null'
+PIECE = 64 * 1024
+"""Bytes of a list's items that are put together at once."""
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -84,7 +86,7 @@ class View:
                 metadata["remainingItemCount"] = page.remaining
         if self._plain and not pretty:
             head = {"kind": self._kind.list_kind, "apiVersion": str(self._version.gv), "metadata": metadata}
-            return orjson.dumps(head)[:-1] + b',"items":[' + self._joined(page.entries) + b"]}"
+            return [orjson.dumps(head)[:-1], b',"items":[', *self._joined(page.entries), b"]}"]
         return self.listed([entry.obj for entry in page.entries], metadata, pretty)
 
     def listed(self, objs: Sequence[Obj], metadata: Obj, pretty: bool = False) -> bytes:
@@ -111,12 +113,25 @@ class View:
                 definition = self._version.definition + "List"
                 return encode(tree, self._output.media, definition, pretty)
 
-    def _joined(self, entries: Sequence[Entry]) -> bytes:
-        """The entries' bytes as items of a list."""
-        if self._kind.typed_items or not entries:
-            return b",".join([entry.data for entry in entries])
-        start = len(f'{{"apiVersion":"{self._version.gv}","kind":"{self._kind.kind}",')
-        return b"{" + b",{".join([entry.data[start:] for entry in entries])
+    def _joined(self, entries: Sequence[Entry]) -> Iterator[bytes]:
+        """The entries' bytes as items of a list, in pieces: one large buffer after the other would cost more than all
+        the rest."""
+        start, begin = 0, b""
+        if not self._kind.typed_items:
+            start, begin = len(f'{{"apiVersion":"{self._version.gv}","kind":"{self._kind.kind}",'), b"{"
+        separator = b"," + begin
+        at, count = 0, len(entries)
+        while at < count:
+            piece = [b"" if at else begin]
+            size = 0
+            while at < count and size < PIECE:
+                data = entries[at].data
+                piece.append(data[start:])
+                size += len(data)
+                at += 1
+            if piece[0]:
+                piece[:2] = [piece[0] + piece[1]]
+            yield separator.join(piece)
 
     def _item(self, obj: Obj) -> Obj:
         if self._kind.typed_items:

@@ -383,6 +383,15 @@ class HttpConnection(asyncio.Protocol):
         except TlsError:
             self._transport.abort()
 
+    def _send_gathered(self, views: list[memoryview], size: int) -> None:
+        if self._tls is None:
+            self._transport.writelines(views)
+            return
+        try:
+            self._transport.write(self._tls.encrypt_all(views, size))
+        except TlsError:
+            self._transport.abort()
+
     def _send_raw(self, data: bytes) -> None:
         if data and not self._lost:
             self._transport.write(data)
@@ -406,7 +415,7 @@ class HttpConnection(asyncio.Protocol):
             gathered.append(view)
             size += len(view)
         self._outgoing_bytes -= size
-        self._encrypt_and_send(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+        self._send_gathered(gathered, size)
         if self._outgoing:
             asyncio.get_running_loop().call_soon(self._pump)
         elif self._closing and not self._busy:

@@ -102,16 +102,23 @@ class ServerTls:
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
         """What is to be sent to the peer for `data` (and for anything before it). Raises TlsError."""
-        connection = self._connection
         size = len(data)
+        if size > RECORD:
+            return self.encrypt_all((data,), size)
         try:
-            if size <= RECORD:
-                connection.send(data)
-                sealed = connection.bio_read(size + OVERHEAD)
-                return sealed if len(sealed) < size + OVERHEAD else sealed + self.outgoing()
-            view = memoryview(data)
-            while view:
-                view = view[connection.send(view[: 1 << 20]) :]
+            self._connection.send(data)
+            sealed = self._connection.bio_read(size + OVERHEAD)
+        except SSL.Error as error:
+            raise TlsError(str(error)) from None
+        return sealed if len(sealed) < size + OVERHEAD else sealed + self.outgoing()
+
+    def encrypt_all(self, pieces: Sequence[bytes | memoryview], size: int) -> bytes:
+        """What is to be sent for pieces of `size` bytes in all. Raises TlsError."""
+        try:
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[self._connection.send(view[: 1 << 20]) :]
         except SSL.Error as error:
             raise TlsError(str(error)) from None
         return self.outgoing(size)

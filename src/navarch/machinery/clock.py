@@ -10,12 +10,14 @@ import asyncio
 import os
 import random
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
+_UUID4_CLEARED = 0xF000 << 64 | 0xC000 << 48
+_UUID4_SET = 0x4000 << 64 | 0x8000 << 48
+"""Version and variant (RFC 9562, 5.4)."""
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """apimachinery's alphabet for generated names: no vowels, nothing that looks alike."""
 
@@ -64,7 +66,9 @@ class RealWorld:
         await asyncio.sleep(delay)
 
     def uid(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        bits = self._random.getrandbits(128) & ~_UUID4_CLEARED | _UUID4_SET
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def suffix(self, length: int = 5) -> str:
         return "".join(self._random.choices(NAME_ALPHABET, k=length))
