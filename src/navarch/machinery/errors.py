@@ -261,7 +261,9 @@ class FieldErrors:
         self.items.append(FieldError("FieldValueRequired", path, "Required value" + (f": {detail}" if detail else "")))
 
     def invalid(self, path: str, value: Any, detail: str) -> None:
-        self.items.append(FieldError("FieldValueInvalid", path, f"Invalid value: {show(value)}: {detail}"))
+        self.items.append(
+            FieldError("FieldValueInvalid", path, f"Invalid value: {show(value)}" + (f": {detail}" if detail else ""))
+        )
 
     def not_supported(self, path: str, value: Any, supported: Iterable[str]) -> None:
         choices = ", ".join(f'"{s}"' for s in sorted(supported))

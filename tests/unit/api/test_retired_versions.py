@@ -79,9 +79,10 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
                     "autoscaling.alpha.kubernetes.io/metrics": '[{"type":"Pods","pods":{"metricName":"a\\u0026b",'
                     '"targetAverageValue":"100m"}},{"type":"Object","object":{"target":{"kind":"K","name":"k"},'
                     '"metricName":"m","targetValue":"0","averageValue":"3"}}]',
-                    "autoscaling.alpha.kubernetes.io/behavior": '{"ScaleUp":{"StabilizationWindowSeconds":null,'
-                    '"SelectPolicy":null,"Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":60}],'
-                    '"Tolerance":"100m"},"ScaleDown":null}',
+                    "autoscaling.alpha.kubernetes.io/behavior": '{"ScaleUp":{"StabilizationWindowSeconds":0,'
+                    '"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":60}],'
+                    '"Tolerance":"100m"},"ScaleDown":{"StabilizationWindowSeconds":null,"SelectPolicy":"Max",'
+                    '"Policies":[{"Type":"Percent","Value":100,"PeriodSeconds":15}],"Tolerance":null}}',
                     "autoscaling.alpha.kubernetes.io/current-metrics": '[{"type":"Resource","resource":{"name":"cpu",'
                     '"currentAverageUtilization":7,"currentAverageValue":"7m"}}]',
                     "autoscaling.alpha.kubernetes.io/conditions": '[{"type":"AbleToScale","status":"True",'

@@ -12,9 +12,14 @@ from navarch.machinery.tables import NONE, age_of
 from navarch.machinery.types import Obj
 
 
-def validate(obj: Obj, errs: FieldErrors) -> None:
+def validate_create(obj: Obj, errs: FieldErrors) -> None:
     if obj.get("data") is None:
         errs.required("data", "data is mandatory")
+    elif not isinstance(obj["data"], dict):
+        errs.required("data", "data must be a valid JSON object")
+
+
+def validate(obj: Obj, errs: FieldErrors) -> None:
     if (revision := obj.get("revision", 0)) < 0:
         errs.invalid("revision", revision, checks.NOT_NEGATIVE)
 
@@ -40,6 +45,7 @@ KIND = Kind(
             group="apps",
             version=version,
             definition=f"io.k8s.api.apps.{version}.ControllerRevision",
+            validate_create=validate_create,
             deprecation=(
                 ""
                 if version == "v1"

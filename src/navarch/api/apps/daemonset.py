@@ -33,8 +33,10 @@ def defaults(obj: Obj) -> None:
         rolling = strategy["rollingUpdate"] = strategy.get("rollingUpdate") or {}
         if rolling.get("maxUnavailable") is None:
             rolling["maxUnavailable"] = 1
-        if rolling.get("maxSurge") is None:
-            rolling["maxSurge"] = 0
+    if (rolling := strategy.get("rollingUpdate")) is not None:
+        for field in ("maxUnavailable", "maxSurge"):
+            if rolling.get(field) is None:
+                rolling[field] = 0
     if spec.get("revisionHistoryLimit") is None:
         spec["revisionHistoryLimit"] = 10
     default_template(spec.setdefault("template", {}))
@@ -84,7 +86,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     if strategy == "OnDelete":
         return
     if strategy != "RollingUpdate":
-        errs.not_supported(at, strategy, ("OnDelete", "RollingUpdate"))
+        errs.not_supported(at, {"Type": strategy, "RollingUpdate": rolling}, ("OnDelete", "RollingUpdate"))
         return
     if rolling is None:
         errs.required(f"{at}.rollingUpdate", "")
@@ -102,9 +104,10 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
     fields = (
         "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
-        "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount",
+        "updatedNumberScheduled", "numberAvailable", "numberUnavailable",
     )  # fmt: skip
     checks.non_negative(errs, "status", new.get("status") or {}, *fields)
+    workload.collisions(new, old, errs)
 
 
 def row(obj: Obj, now: float) -> list[Any]:

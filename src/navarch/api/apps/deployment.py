@@ -123,11 +123,10 @@ def prepare_status_update(new: Obj, old: Obj) -> None:
 
 
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    status, before = new.get("status") or {}, old.get("status") or {}
-    checks.non_negative(errs, "status", status, "unavailableReplicas", "collisionCount")
+    status = new.get("status") or {}
+    checks.non_negative(errs, "status", status, "unavailableReplicas")
     workload.replica_counts(status, errs, "updatedReplicas", "readyReplicas", "availableReplicas")
-    if (count := status.get("collisionCount") or 0) < (before.get("collisionCount") or 0):
-        errs.invalid("status.collisionCount", count, "cannot be decremented")
+    workload.collisions(new, old, errs)
 
 
 def row(obj: Obj, now: float) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from navarch.api.autoscaling import behavior
 from navarch.api.schemas import schema
 from navarch.machinery.apply.elements import HTML_ESCAPES
 from navarch.machinery.decode import normalise
@@ -201,53 +202,9 @@ def cpu_target(share: int) -> Obj:
     return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
 
 
-# -- behavior
-
-_RULE_NAMES = {
-    "StabilizationWindowSeconds": "stabilizationWindowSeconds",
-    "SelectPolicy": "selectPolicy",
-    "Policies": "policies",
-    "Tolerance": "tolerance",
-}
-_POLICY_NAMES = {"Type": "type", "Value": "value", "PeriodSeconds": "periodSeconds"}
-
-
-def _behavior_out(behavior: Obj) -> Obj:
-    """As upstream's unpublished type is written: every field, by its Go name."""
-
-    def rules(tree: Obj | None) -> Obj | None:
-        if tree is None:
-            return None
-        made = {name: tree.get(field) for name, field in _RULE_NAMES.items()}
-        if made["Policies"] is not None:
-            made["Policies"] = [{n: policy.get(f) for n, f in _POLICY_NAMES.items()} for policy in made["Policies"]]
-        return made
-
-    return {"ScaleUp": rules(behavior.get("scaleUp")), "ScaleDown": rules(behavior.get("scaleDown"))}
-
-
-def _uncapitalised(tree: Any) -> Any:
-    """Go reads names in any case; the names of the types here are told apart by their lower-case form."""
-    if isinstance(tree, list):
-        return [_uncapitalised(item) for item in tree]
-    if isinstance(tree, dict):
-        return {_FIELDS.get(name.lower(), name): _uncapitalised(value) for name, value in tree.items()}
-    return tree
-
-
-_FIELDS = {name.lower(): name for name in ("scaleUp", "scaleDown", *_RULE_NAMES.values(), *_POLICY_NAMES.values())}
-
-
 def _behavior_in(obj: Obj) -> None:
-    found = _carried(obj, BEHAVIOR)
-    if not isinstance(found, dict):
-        return
-    try:
-        behavior = normalise(schema(f"{_V2}HorizontalPodAutoscalerBehavior"), _uncapitalised(found))
-    except StatusError:
-        return
-    if behavior:
-        obj["spec"]["behavior"] = behavior
+    if (found := behavior.read(_carried(obj, BEHAVIOR))) is not None:
+        obj["spec"]["behavior"] = found
 
 
 # -- versions
@@ -293,8 +250,8 @@ def to_v1(obj: Obj) -> Obj:
     used = [share for metric in measured if (share := _cpu_share(metric, "current")) is not None]
     if measured:
         carried[MEASURED] = [_flat(metric, status=True) for metric in measured]
-    if (behavior := spec.pop("behavior", None)) is not None:
-        carried[BEHAVIOR] = _behavior_out(behavior)
+    if (scaling := spec.pop("behavior", None)) is not None:
+        carried[BEHAVIOR] = behavior.written(scaling)
     if conditions := status.pop("conditions", None):
         shape = schema(f"{_V1}HorizontalPodAutoscalerCondition")
         carried[CONDITIONS] = [_ordered(shape, condition) for condition in conditions]
@@ -321,8 +278,8 @@ def to_v2beta1(obj: Obj) -> Obj:
         status["currentMetrics"] = [_flat(metric, status=True) for metric in measured]
     status.setdefault("currentReplicas", 0)
     status.setdefault("conditions", None)
-    behavior = spec.pop("behavior", None)
-    carried = {} if behavior is None else {BEHAVIOR: _behavior_out(behavior)}
+    scaling = spec.pop("behavior", None)
+    carried = {} if scaling is None else {BEHAVIOR: behavior.written(scaling)}
     return {**obj, "metadata": _carrying(obj, carried), "spec": spec, "status": status}
 
 
@@ -341,12 +298,12 @@ def from_v2beta2(obj: Obj) -> Obj:
 def to_v2beta2(obj: Obj) -> Obj:
     spec, carried = dict(obj["spec"]), dict[str, str]()
     status = dict(obj.get("status") or {})
-    if behavior := spec.get("behavior"):
-        spec["behavior"] = shown = dict(behavior)
+    if scaling := spec.get("behavior"):
+        spec["behavior"] = shown = dict(scaling)
         for direction, annotation in TOLERANCES.items():
-            if (tolerance := (behavior.get(direction) or {}).get("tolerance")) is not None:
+            if (tolerance := (scaling.get(direction) or {}).get("tolerance")) is not None:
                 carried[annotation] = str(tolerance)
-                shown[direction] = {k: v for k, v in behavior[direction].items() if k != "tolerance"}
+                shown[direction] = {k: v for k, v in scaling[direction].items() if k != "tolerance"}
     status.setdefault("currentReplicas", 0)
     status.setdefault("conditions", None)
     return {**obj, "metadata": _carrying(obj, carried), "spec": spec, "status": status}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from navarch.api.autoscaling import conversion, rules
+from navarch.api.autoscaling import behavior, conversion, rules
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec.printing import AGE, NAME
 from navarch.api.retired import retired
@@ -17,22 +17,13 @@ SHOWN = 2
 KIND_NAME = "HorizontalPodAutoscaler"
 
 
-def _policy(kind: str, value: int) -> Obj:
-    return {"type": kind, "value": value, "periodSeconds": 15}
-
-
 def defaults(obj: Obj) -> None:
     least_one(obj)
     spec = obj["spec"]
     if not spec.get("metrics"):
         spec["metrics"] = [conversion.cpu_target(conversion.CPU_SHARE)]
-    if (behavior := spec.get("behavior")) is not None:
-        policies = [_policy("Pods", 4), _policy("Percent", 100)]
-        up = {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": policies}
-        down = {"selectPolicy": "Max", "policies": policies[1:]}
-        for direction, usual in (("scaleUp", up), ("scaleDown", down)):
-            given = {k: v for k, v in (behavior.get(direction) or {}).items() if v is not None}
-            behavior[direction] = {**usual, **given}
+    if (scaling := spec.get("behavior")) is not None:
+        behavior.fill(scaling)
 
 
 def least_one(obj: Obj) -> None:

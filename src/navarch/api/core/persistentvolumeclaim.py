@@ -88,7 +88,11 @@ def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
         if found is not None:
             checks.required(errs, f"{path}.{field}", found, "name", "kind")
             if not found.get("apiGroup") and found.get("kind") != "PersistentVolumeClaim":
-                errs.invalid(f"{path}.{field}", found.get("kind", ""), "")
+                errs.invalid(
+                    f"{path}.{field}",
+                    found.get("kind", ""),
+                    "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+                )
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:

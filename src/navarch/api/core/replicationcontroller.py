@@ -46,6 +46,9 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     validate_template(template, "spec.template", errs)
     if (policy := (template.get("spec") or {}).get("restartPolicy", "")) != "Always":
         errs.not_supported("spec.template.spec.restartPolicy", policy, ("Always",))
+    if (template.get("spec") or {}).get("activeDeadlineSeconds") is not None:
+        message = "activeDeadlineSeconds in ReplicationController is not Supported"
+        errs.forbidden("spec.template.spec.activeDeadlineSeconds", message)
 
 
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:

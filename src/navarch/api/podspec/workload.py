@@ -7,6 +7,7 @@ from typing import Any
 from navarch.api.kind import Version
 from navarch.api.podspec import checks
 from navarch.api.podspec.validation import validate_template
+from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.selectors import from_label_selector
 from navarch.machinery.types import Obj
@@ -14,30 +15,52 @@ from navarch.machinery.types import Obj
 SCALE_PATHS = {"spec": "spec.replicas", "status": "status.replicas", "selector": "spec.selector"}
 
 
-def selected_template(spec: Obj, subject: str, errs: FieldErrors) -> None:
-    """A required selector, and a template that it selects and whose pods run for ever."""
-    selector: Obj | None = spec.get("selector")
+TITLES = {"statefulset": "StatefulSet", "daemonset": "DaemonSet"}
+"""How messages call them; all others are called ReplicaSet."""
+
+
+def selected_template(spec: Obj, subject: str, errs: FieldErrors, template: Obj | None = None) -> None:
+    """A required selector, and a template that it selects and whose pods run for ever. `template` is judged instead of
+    the spec's own."""
+    judged: Obj = template or spec.get("template") or {}
+    if _selector(spec.get("selector"), subject, errs):
+        _labels_selected(spec.get("selector"), judged, errs)
+    elif subject != "daemonset":
+        if subject == "statefulset":
+            _lasting(judged, subject, errs)
+        return
+    validate_template(judged, "spec.template", errs)
+    _lasting(judged, subject, errs)
+
+
+def _selector(selector: Obj | None, subject: str, errs: FieldErrors) -> bool:
+    """Whether it can be used to look at labels."""
     if selector is None:
         if subject != "daemonset":
             errs.required("spec.selector")
-    else:
-        before = len(errs.items)
-        checks.label_selector(errs, "spec.selector", selector)
-        if len(errs.items) > before:
-            errs.invalid("spec.selector", selector, "invalid label selector")
-            return
-        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-            errs.invalid("spec.selector", selector, f"empty selector is invalid for {subject}")
-    template: Obj = spec.get("template") or {}
+        return True
+    before = len(errs.items)
+    checks.label_selector(errs, "spec.selector", selector)
+    readable = len(errs.items) == before
+    if not readable and subject != "daemonset":
+        errs.invalid("spec.selector", selector, "" if subject == "statefulset" else "invalid label selector")
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        errs.invalid("spec.selector", selector, f"empty selector is invalid for {subject}")
+    return readable
+
+
+def _labels_selected(selector: Obj | None, template: Obj, errs: FieldErrors) -> None:
     labels: Obj = (template.get("metadata") or {}).get("labels") or {}
     if selector is None or not from_label_selector(selector).matches(labels):
         errs.invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
-    validate_template(template, "spec.template", errs)
+
+
+def _lasting(template: Obj, subject: str, errs: FieldErrors) -> None:
     pod = template.get("spec") or {}
     if (policy := pod.get("restartPolicy", "")) != "Always":
         errs.not_supported("spec.template.spec.restartPolicy", policy, ("Always",))
     if pod.get("activeDeadlineSeconds") is not None:
-        message = "activeDeadlineSeconds in ReplicaSet is not Supported"
+        message = f"activeDeadlineSeconds in {TITLES.get(subject, 'ReplicaSet')} is not Supported"
         errs.forbidden("spec.template.spec.activeDeadlineSeconds", message)
 
 
@@ -50,9 +73,7 @@ def percent(value: Any) -> int | None:
 
 def int_or_percent(errs: FieldErrors, path: str, value: Any) -> None:
     if isinstance(value, str):
-        if percent(value) is None:
-            message = "a valid percent string must be a numeric string followed by an ending '%'"
-            errs.invalid(path, value, f"{message} (e.g. '1%', or '93%', regex used for validation is '[0-9]+%')")
+        checks.named(errs, path, value, names.percent)
     elif value is not None and value < 0:
         errs.invalid(path, value, checks.NOT_NEGATIVE)
 
@@ -63,17 +84,27 @@ def at_most_all(errs: FieldErrors, path: str, value: Any) -> None:
 
 
 def is_zero(value: Any) -> bool:
-    return (percent(value) if isinstance(value, str) else value or 0) == 0
+    return ((percent(value) if isinstance(value, str) else value) or 0) == 0
 
 
-def replica_counts(status: Obj, errs: FieldErrors, *bounded: str) -> None:
-    """No count is negative, and those `bounded` are at most `replicas`."""
+def replica_counts(status: Obj, errs: FieldErrors, *bounded: str, ready: str = "readyReplicas") -> None:
+    """No count is negative, and those `bounded` are at most `replicas`. `ready` is how messages call the ready ones."""
     checks.non_negative(errs, "status", status, "observedGeneration", "replicas", *bounded, "terminatingReplicas")
+    count = status.get("replicas") or 0
     for field in bounded:
-        if status.get(field, 0) > status.get("replicas", 0):
-            errs.invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
-    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
-        errs.invalid("status.availableReplicas", status["availableReplicas"], "cannot be greater than readyReplicas")
+        if (value := status.get(field) or 0) > count:
+            errs.invalid(f"status.{field}", value, "cannot be greater than status.replicas")
+    if (available := status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
+        errs.invalid("status.availableReplicas", available, f"cannot be greater than {ready}")
+
+
+def collisions(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    """Of statuses: the number of collisions never falls."""
+    status, before = new.get("status") or {}, old.get("status") or {}
+    checks.non_negative(errs, "status", status, "collisionCount")
+    had, count = before.get("collisionCount"), status.get("collisionCount")
+    if had is not None and (count is None or count < had):
+        errs.invalid("status.collisionCount", count or 0, "cannot be decremented")
 
 
 def immutable_selector(new: Obj, old: Obj, errs: FieldErrors) -> None:
