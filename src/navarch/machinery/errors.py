@@ -265,6 +265,10 @@ class FieldErrors:
             FieldError("FieldValueInvalid", path, f"Invalid value: {show(value)}" + (f": {detail}" if detail else ""))
         )
 
+    def unfit(self, path: str, detail: str) -> None:
+        """Invalid as a whole: the message leaves the value out."""
+        self.items.append(FieldError("FieldValueInvalid", path, f"Invalid value: {detail}"))
+
     def not_supported(self, path: str, value: Any, supported: Iterable[str]) -> None:
         choices = ", ".join(f'"{s}"' for s in sorted(supported))
         self.items.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.api.batch import job
+from navarch.api.batch.jobspec import name_warnings, spec_warnings, validate_spec
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.defaults import default_template
@@ -15,6 +15,8 @@ from navarch.machinery.tables import NONE, age, age_of
 from navarch.machinery.types import Obj
 
 POLICIES = ("Allow", "Forbid", "Replace")
+ZONED = "TZ"
+"""What a schedule contains that names a time zone."""
 MAX_NAME = 52
 """Eleven characters are left for what a job's name adds."""
 
@@ -35,38 +37,77 @@ def defaults(obj: Obj) -> None:
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
-    spec, name = obj["spec"], obj["metadata"].get("name", "")
-    if len(name) > MAX_NAME:
-        errs.invalid("metadata.name", name, f"must be no more than {MAX_NAME} characters")
-    schedule = spec.get("schedule", "")
-    if not schedule:
+    spec = obj["spec"]
+    if not (schedule := spec.get("schedule", "")):
         errs.required("spec.schedule", "")
     else:
-        _schedule(schedule, spec.get("timeZone"), errs)
-    if (zone := spec.get("timeZone")) is not None:
         try:
-            parse_zone(zone)
+            parse_schedule(schedule)
         except ScheduleError as error:
-            errs.invalid("spec.timeZone", zone, str(error))
+            errs.invalid("spec.schedule", schedule, str(error))
     checks.non_negative(
         errs, "spec", spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"
     )
     checks.one_of(errs, "spec.concurrencyPolicy", spec.get("concurrencyPolicy"), POLICIES)
-    template = spec.get("jobTemplate") or {}
-    if (template.get("spec") or {}).get("manualSelector"):
+    template: Obj = (spec.get("jobTemplate") or {}).get("spec") or {}
+    validate_spec(template, "spec.jobTemplate.spec", errs)
+    if (selector := template.get("selector")) is not None:
+        errs.invalid("spec.jobTemplate.spec.selector", selector, "`selector` will be auto-generated")
+    if template.get("manualSelector"):
         errs.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
-    job.validate_spec(template.get("spec") or {}, "spec.jobTemplate.spec", errs)
 
 
-def _schedule(schedule: str, zone: str | None, errs: FieldErrors) -> None:
-    if "TZ" in schedule:
+def validate_create(obj: Obj, errs: FieldErrors) -> None:
+    """What objects of old may have otherwise."""
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    if len(name) > MAX_NAME:
+        errs.invalid("metadata.name", name, f"must be no more than {MAX_NAME} characters")
+    _no_zone(spec.get("schedule", ""), errs)
+    _zone(spec.get("timeZone"), errs)
+
+
+def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    spec, before = new["spec"], old["spec"]
+    schedule, zone = spec.get("schedule", ""), spec.get("timeZone")
+    if ZONED not in before.get("schedule", ""):
+        _no_zone(schedule, errs)
+    elif ZONED in schedule and zone is not None:
+        message = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        errs.invalid("spec.schedule", schedule, message)
+    if zone != before.get("timeZone"):
+        _zone(zone, errs)
+
+
+def _no_zone(schedule: str, errs: FieldErrors) -> None:
+    if ZONED in schedule:
         message = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         errs.invalid("spec.schedule", schedule, message)
+
+
+def _zone(name: str | None, errs: FieldErrors) -> None:
+    if name is None:
         return
     try:
-        parse_schedule(schedule)
+        parse_zone(name)
     except ScheduleError as error:
-        errs.invalid("spec.schedule", schedule, str(error))
+        errs.invalid("spec.timeZone", name, str(error))
+        if name.lower() == "local" and name != "Local":
+            errs.invalid("spec.timeZone", name, f"unknown time zone {name}")
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    spec = obj["spec"]
+    found = name_warnings(obj) if old is None else []
+    was: Obj | None = None if old is None else (old["spec"].get("jobTemplate") or {}).get("spec") or {}
+    if old is None or old["spec"] != spec:
+        template: Obj = (spec.get("jobTemplate") or {}).get("spec") or {}
+        found += spec_warnings(template, was, "spec.jobTemplate.spec")
+    if old is not None and ZONED in spec.get("schedule", ""):
+        found.append(
+            "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
+            "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+    return found
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -92,17 +133,20 @@ KIND = Kind(
     short_names=("cj",),
     categories=("all",),
     versions=(
-        Version(group="batch", version="v1", definition="io.k8s.api.batch.v1.CronJob"),
+        Version(group="batch", version="v1", definition="io.k8s.api.batch.v1.CronJob", validate_create=validate_create),
         Version(
             group="batch",
             version="v1beta1",
             definition="io.k8s.api.batch.v1beta1.CronJob",
+            validate_create=validate_create,
             deprecation="batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob",
         ),
     ),
     subresources=(status_of("CronJob"),),
     defaults=defaults,
     validate=validate,
+    validate_update=validate_update,
+    warnings=warnings,
     has_generation=True,
     default_propagation="background",
     columns=(
