@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from navarch.api.podspec import checks
+from navarch.api.podspec.quantities import container_resource_name
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
@@ -22,12 +23,14 @@ COUNTED = frozenset(
 )
 """Resources that are numbers of objects."""
 MEASURED = frozenset(("cpu", "memory", "ephemeral-storage", "storage"))
-QUOTA = (
+STANDARD = (
     COUNTED
     | MEASURED
     | frozenset(f"{side}.{name}" for side in ("requests", "limits") for name in ("cpu", "memory", "ephemeral-storage"))
     | {"requests.storage"}
 )
+"""Resources that need no domain."""
+QUOTA = STANDARD - {"storage"}
 """What a ResourceQuota may bound without a domain."""
 
 
@@ -60,33 +63,31 @@ def resource_amount(name: str, text: str, path: str, errs: FieldErrors) -> None:
         errs.invalid(path, str(value), "must be an integer")
 
 
-def _is_quota_name(name: str) -> bool:
-    if name.startswith("count/"):
-        return True
-    bare = name.removeprefix("requests.")
-    classed = ".storageclass.storage.k8s.io/" in name
-    return name in QUOTA or is_hugepages(bare) or classed or is_extended(bare)
+def _resource_name(name: str, path: str, errs: FieldErrors) -> None:
+    if wrong := names.qualified_name(name):
+        checks.each(errs, path, name, wrong)
+    elif "/" not in name and name not in STANDARD and not _quota_hugepages(name):
+        errs.invalid(path, name, "must be a standard resource type or fully qualified")
+
+
+def _quota_hugepages(name: str) -> bool:
+    return is_hugepages(name) or name.startswith("requests.hugepages-")
+
+
+def is_standard_quota(name: str) -> bool:
+    return name in QUOTA or _quota_hugepages(name)
 
 
 def validate_quota_resource(name: str, path: str, errs: FieldErrors) -> None:
     """A resource that a quota bounds."""
-    checks.named(errs, path, name, names.qualified_name)
-    if "/" not in name and not _is_quota_name(name):
+    _resource_name(name, path, errs)
+    if "/" not in name and not is_standard_quota(name):
         errs.invalid(path, name, "must be a standard resource for quota")
-
-
-LIMITED = {
-    "Container": ("cpu", "memory", "ephemeral-storage"),
-    "Pod": ("cpu", "memory", "ephemeral-storage"),
-    "PersistentVolumeClaim": ("storage",),
-}
 
 
 def validate_limit_resource(kind: str, name: str, path: str, errs: FieldErrors) -> None:
     """A resource that a LimitRange bounds for pods, containers or claims."""
-    checks.named(errs, path, name, names.qualified_name)
-    if "/" in name:
-        return
-    known = name in LIMITED.get(kind, ("cpu", "memory", "ephemeral-storage", "storage")) or is_hugepages(name)
-    if kind in LIMITED and not known:
-        errs.invalid(path, name, "must be a standard limit type or fully qualified")
+    if kind in ("Pod", "Container"):
+        container_resource_name(name, path, errs)
+    else:
+        _resource_name(name, path, errs)

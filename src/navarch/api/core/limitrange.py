@@ -7,12 +7,26 @@ from typing import Any
 from navarch.api.columns import NAME
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
+from navarch.api.podspec.quantities import is_overcommitable
 from navarch.api.resourcenames import validate_limit_resource
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
 
+TYPES = ("Container", "PersistentVolumeClaim", "Pod")
+ORDER = (
+    ("min", "max", "min", "min", "min value {} is greater than max value {}"),
+    ("min", "defaultRequest", "defaultRequest", "defaultRequest", "min value {} is greater than default request value {}"),
+    ("defaultRequest", "max", "defaultRequest", "defaultRequest", "default request value {} is greater than max value {}"),
+    (
+        "defaultRequest", "default", "defaultRequest", "defaultRequest",
+        "default request value {} is greater than default limit value {}",
+    ),
+    ("min", "default", "default", "min", "min value {} is greater than default value {}"),
+    ("default", "max", "default", "max", "default value {} is greater than max value {}"),
+)  # fmt: skip
+"""Pairs of which the first may not be more; the field that is wrong, the value that is shown, and why."""
 FIELDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
@@ -42,7 +56,10 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         at, kind = f"spec.limits[{index}]", limit.get("type", "")
         if kind in seen:
             errs.duplicate(f"{at}.type", kind)
-        checks.named(errs, f"{at}.type", kind, names.qualified_name)
+        if wrong := names.qualified_name(kind):
+            checks.each(errs, f"{at}.type", kind, wrong)
+        elif "/" not in kind and kind not in TYPES:
+            errs.invalid(f"{at}.type", kind, "must be a standard limit type or fully qualified")
         seen.add(kind)
         _validate_limit(limit, kind, at, errs)
 
@@ -69,25 +86,22 @@ def _validate_limit(limit: Obj, kind: str, at: str, errs: FieldErrors) -> None:
 
 def _validate_order(name: str, value: dict[str, Quantity | None], at: str, errs: FieldErrors) -> None:
     """min <= defaultRequest <= default <= max."""
-    order = ("min", "defaultRequest", "default", "max")
-    words = {"min": "min", "defaultRequest": "default request", "default": "default", "max": "max"}
-    for position, low in enumerate(order):
-        for high in order[position + 1 :]:
-            a, b = value[low], value[high]
-            if a is not None and b is not None and a > b:
-                blamed, other = (low, high) if low != "min" or high == "max" else (high, low)
-                relation = "greater than" if blamed == low else "less than"
-                shown, against = (a, b) if blamed == low else (b, a)
-                message = f"{words[blamed]} value {shown} is {relation} {words[other]} value {against}"
-                errs.invalid(f"{at}.{blamed}[{name}]", str(shown), message)
-    ratio, low, high = value["maxLimitRequestRatio"], value["min"], value["max"]
+    for low, high, blamed, shown, message in ORDER:
+        a, b = value[low], value[high]
+        if a is not None and b is not None and a > b:
+            errs.invalid(f"{at}.{blamed}[{name}]", str(value[shown]), message.format(a, b))
+    ratio, low_value, high_value = value["maxLimitRequestRatio"], value["min"], value["max"]
     if ratio is not None and ratio.nano < 10**9:
         errs.invalid(f"{at}.maxLimitRequestRatio[{name}]", str(ratio), f"ratio {ratio} is less than 1")
-    if ratio is not None and low is not None and high is not None and low.nano:
-        most = high.nano / low.nano
+    if ratio is not None and low_value is not None and high_value is not None and low_value.nano:
+        most = high_value.nano / low_value.nano
         if ratio.nano / 1e9 > most:
             message = f"ratio {ratio} is greater than max/min = {most:f}"
             errs.invalid(f"{at}.maxLimitRequestRatio[{name}]", str(ratio), message)
+    default, request = value["default"], value["defaultRequest"]
+    if default is not None and request is not None and default != request and not is_overcommitable(name):
+        message = f"default value {default} must equal to defaultRequest value {request} in {name}"
+        errs.invalid(f"{at}.defaultRequest[{name}]", str(request), message)
 
 
 def row(obj: Obj, now: float) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.printing import AGE, NAME
+from navarch.api.resourcenames import is_native
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
@@ -16,6 +17,12 @@ from navarch.machinery.types import Obj
 MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 SHORT_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+CLASS_WARNING = 'deprecated since v1.8; use "storageClassName" attribute instead'
+LEGACY_SOURCES = (("PersistentVolumeClaim", ""), ("VolumeSnapshot", "snapshot.storage.k8s.io"))
+RESIZING = (
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible",
+    "NodeResizePending",
+)  # fmt: skip
 
 
 def modes_cell(modes: list[str] | None) -> str:
@@ -28,35 +35,43 @@ def class_of(obj: Obj) -> str:
     return annotations.get(CLASS_ANNOTATION) or (obj.get("spec") or {}).get("storageClassName") or ""
 
 
-def default_spec(spec: Obj) -> None:
+def defaults(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
     if spec.get("volumeMode") is None:
         spec["volumeMode"] = "Filesystem"
-    reference = spec.get("dataSourceRef")
-    source = spec.get("dataSource")
-    if source is not None and reference is None:
-        spec["dataSourceRef"] = dict(source)
-    elif reference is not None and source is None and not reference.get("namespace"):
-        spec["dataSource"] = {k: v for k, v in reference.items() if k != "namespace"}
-
-
-def defaults(obj: Obj) -> None:
-    default_spec(obj.setdefault("spec", {}))
     status = obj.setdefault("status", {})
     if not status.get("phase"):
         status["phase"] = "Pending"
 
 
 def prepare_create(obj: Obj) -> None:
-    _drop_source(obj["spec"])
+    _sources(obj["spec"], {})
     obj["status"] = {"phase": "Pending"}
 
 
-def _drop_source(spec: Obj) -> None:
-    """A source of no kind is none."""
-    source = spec.get("dataSource")
-    if source is not None and not source.get("kind"):
+def prepare_update(new: Obj, old: Obj) -> None:
+    _sources(new["spec"], old["spec"])
+
+
+def _sources(spec: Obj, old: Obj) -> None:
+    """KEP-1495: `dataSource` names claims and snapshots only, all else is dropped; `dataSourceRef` says the same. Other
+    namespaces are not there yet: upstream's gate CrossNamespaceVolumeDataSource is closed."""
+    if (spec.get("dataSourceRef") or {}).get("namespace") and old.get("dataSourceRef") is None:
+        del spec["dataSourceRef"]
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    fresh = all(tree is None for tree in (old.get("dataSource"), old.get("dataSourceRef"), reference))
+    if fresh and source is not None and (source.get("kind"), source.get("apiGroup") or "") not in LEGACY_SOURCES:
         del spec["dataSource"]
-        spec.pop("dataSourceRef", None)
+        source = None
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif reference is not None and source is None and not reference.get("namespace"):
+        spec["dataSource"] = {k: v for k, v in reference.items() if k != "namespace"}
+
+
+def basic_amount(text: str, path: str, errs: FieldErrors) -> None:
+    if (value := Quantity.of(text).value()) < 0:
+        errs.invalid(path, value, "must be a valid resource quantity")
 
 
 def validate_modes(spec: Obj, path: str, errs: FieldErrors) -> None:
@@ -66,7 +81,7 @@ def validate_modes(spec: Obj, path: str, errs: FieldErrors) -> None:
     for mode in modes:
         if mode not in MODES:
             errs.not_supported(f"{path}.accessModes", mode, MODES)
-    if "ReadWriteOncePod" in modes and len(modes) > 1:
+    if "ReadWriteOncePod" in modes and any(mode in MODES and mode != "ReadWriteOncePod" for mode in modes):
         errs.forbidden(f"{path}.accessModes", "may not use ReadWriteOncePod with other access modes")
 
 
@@ -83,6 +98,8 @@ def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
         checks.named(errs, f"{path}.storageClassName", spec["storageClassName"], names.dns1123_subdomain)
     if (mode := spec.get("volumeMode")) is not None and mode not in ("Block", "Filesystem"):
         errs.not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem"))
+    if name := spec.get("volumeAttributesClassName"):
+        checks.named(errs, f"{path}.volumeAttributesClassName", name, names.dns1123_subdomain)
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     for field, found in (("dataSource", source), ("dataSourceRef", reference)):
         if found is not None:
@@ -93,6 +110,18 @@ def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
                     found.get("kind", ""),
                     "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
                 )
+            if group := found.get("apiGroup"):
+                checks.named(errs, f"{path}.{field}.apiGroup", group, names.dns1123_subdomain)
+    if namespace := (reference or {}).get("namespace"):
+        checks.named(errs, f"{path}.dataSourceRef.namespace", namespace, names.dns1123_label)
+        if source is not None:
+            errs.invalid(path, {}, "may not be specified when dataSourceRef.namespace is specified")
+    elif (
+        source is not None
+        and reference is not None
+        and any((source.get(field) or "") != (reference.get(field) or "") for field in ("apiGroup", "kind", "name"))
+    ):
+        errs.invalid(path, {}, "must match dataSourceRef")
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
@@ -100,26 +129,90 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    """All but the requested size (which may grow) and the attributes class stays as it was, once it is bound."""
-    spec, before = dict(new["spec"]), dict(old["spec"])
-    for tree in (spec, before):
-        tree.pop("volumeAttributesClassName", None)
+    """A claim keeps what it asked for: it gets its volume and its class once; its size may grow once it is bound."""
+    spec, before, status = dict(new["spec"]), dict(old["spec"]), old.get("status") or {}
     if not before.get("volumeName"):
         before["volumeName"] = spec.get("volumeName")
-    if before.get("storageClassName") is None and spec.get("storageClassName"):
-        before["storageClassName"] = spec["storageClassName"]
-    wanted, had = (((t.get("resources") or {}).get("requests") or {}).get("storage") for t in (spec, before))
-    bound = (old.get("status") or {}).get("phase") == "Bound"
-    if bound and wanted is not None and had is not None:
-        floor = ((old.get("status") or {}).get("capacity") or {}).get("storage", had)
-        if Quantity.of(wanted) < Quantity.of(floor) and Quantity.of(wanted) < Quantity.of(had):
-            errs.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
-        before["resources"] = spec.get("resources")
-    if {k: v for k, v in spec.items() if v is not None} != {k: v for k, v in before.items() if v is not None}:
+    _class_update(new, old, spec, before, errs)
+    wanted, had = _size(spec), _size(before)
+    if status.get("phase") == "Bound":
+        spec["volumeAttributesClassName"] = before.get("volumeAttributesClassName")
+        if (resources := spec.get("resources") or {}).get("requests") is not None:
+            requests = {**resources["requests"], "storage": str(had)}
+            spec["resources"] = {**resources, "requests": requests}
+    if _canonical(spec) != _canonical(before):
         errs.forbidden(
             "spec",
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         )
+    if wanted < had and wanted <= Quantity.of((status.get("capacity") or {}).get("storage", "0")):
+        errs.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    checks.immutable(errs, "volumeMode", new["spec"].get("volumeMode"), old["spec"].get("volumeMode"))
+    attributes = new["spec"].get("volumeAttributesClassName")
+    current, path = status.get("currentVolumeAttributesClassName"), "spec.volumeAttributesClassName"
+    if not attributes and current is not None and attributes != old["spec"].get("volumeAttributesClassName"):
+        what = "nil" if attributes is None else "empty string"
+        message = f"update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+        errs.forbidden(path, message)
+
+
+def _size(spec: Obj) -> Quantity:
+    return Quantity.of(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+
+
+def _canonical(spec: Obj) -> Obj:
+    return {k: v for k, v in spec.items() if v is not None and (k != "volumeName" or v)}
+
+
+def _class_update(new: Obj, old: Obj, spec: Obj, before: Obj, errs: FieldErrors) -> None:
+    """The class moves from the annotation of old to its field, or comes to a claim that has none."""
+    had: Obj = old["metadata"].get("annotations") or {}
+    has: Obj = new["metadata"].get("annotations") or {}
+    was, now = before.get("storageClassName"), spec.get("storageClassName")
+    annotated = had.get(CLASS_ANNOTATION)
+    if annotated is not None and was is None and now == annotated and has.get(CLASS_ANNOTATION, now) == now:
+        spec["storageClassName"] = None
+        return
+    at = f"metadata.annotations.{CLASS_ANNOTATION}"
+    checks.immutable(errs, at, has.get(CLASS_ANNOTATION, ""), annotated or "")
+    if now is not None and was is None and annotated in (None, now):
+        spec["storageClassName"] = None
+
+
+def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    status = new.get("status") or {}
+    for name, amount in (status.get("capacity") or {}).items():
+        basic_amount(amount, f"status.capacity[{name}]", errs)
+    at = "status.allocatedResourceStatuses"
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        _allocated_name(name, at, errs)
+        if state not in RESIZING:
+            errs.not_supported(at, name, RESIZING)
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        before, at = len(errs.items), f"status.allocatedResources[{name}]"
+        _allocated_name(name, "status.allocatedResources", errs)
+        if len(errs.items) == before:
+            basic_amount(amount, at, errs)
+
+
+def _allocated_name(name: str, path: str, errs: FieldErrors) -> None:
+    if wrong := names.qualified_name(name):
+        checks.each(errs, path, name, wrong)
+    elif is_native(name) and name != "storage":
+        errs.not_supported(path, name, ("storage",))
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    found: list[str] = []
+    if CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {}):
+        found.append(f"metadata.annotations[{CLASS_ANNOTATION}]: {CLASS_WARNING}")
+    for side in ("requests", "limits"):
+        amount = ((obj["spec"].get("resources") or {}).get(side) or {}).get("storage", "0")
+        if Quantity.of(amount).milli() % 1000:
+            found.append(
+                f'spec.resources.{side}[storage]: fractional byte value "{amount}" is invalid, must be an integer'
+            )
+    return found
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -147,8 +240,11 @@ KIND = Kind(
     subresources=(status_of("PersistentVolumeClaim"),),
     defaults=defaults,
     prepare_create=prepare_create,
+    prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
+    validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column(name="Status", description="How far the claim has come."),

@@ -6,9 +6,8 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version, status_of
-from navarch.api.resourcenames import validate_quota_resource
+from navarch.api.resourcenames import is_standard_quota, resource_amount, validate_quota_resource
 from navarch.machinery.errors import FieldErrors
-from navarch.machinery.quantity import Quantity
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
@@ -22,76 +21,75 @@ SCOPES = (
     "VolumeAttributesClass",
 )
 EXCLUSIVE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
-COUNTED = frozenset(
-    [
-        "pods",
-        "services",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "services.nodeports",
-        "services.loadbalancers",
-    ]
-)
-"""Of these there are only whole ones."""
+POD_COMPUTE = frozenset(("pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"))
+SCOPED = dict.fromkeys(SCOPES, POD_COMPUTE) | {
+    "BestEffort": frozenset(("pods",)),
+    "VolumeAttributesClass": frozenset(("persistentvolumeclaims", "requests.storage")),
+}
+"""Which standard resources a scope can be for."""
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def _quantities(errs: FieldErrors, path: str, amounts: Obj | None) -> None:
     for name, amount in (amounts or {}).items():
-        at = f"{path}[{name}]"
-        validate_quota_resource(name, at, errs)
-        if Quantity.of(amount).sign < 0:
-            errs.invalid(at, str(amount), "must be greater than or equal to 0")
-        if name in COUNTED and Quantity.of(amount).nano % 10**9:
-            errs.invalid(at, str(amount), "must be an integer")
+        validate_quota_resource(name, f"{path}[{name}]", errs)
+        resource_amount(name, amount, f"{path}[{name}]", errs)
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj.get("spec") or {}
-    _quantities(errs, "spec.hard", spec.get("hard"))
+    hard: Obj = spec.get("hard") or {}
+    _quantities(errs, "spec.hard", hard)
     scopes: list[str] = spec.get("scopes") or []
-    _scopes(scopes, "spec.scopes", errs)
-    if "BestEffort" in scopes and any(name not in ("pods", "count/pods") for name in spec.get("hard") or ()):
-        errs.invalid("spec.scopes", scopes, "unsupported scope applied to resource")
-    selector = (spec.get("scopeSelector") or {}).get("matchExpressions") or []
-    for term in selector:
-        _term(term, "spec.scopeSelector.matchExpressions", errs)
-
-
-def _scopes(scopes: list[str], path: str, errs: FieldErrors) -> None:
-    for index, scope in enumerate(scopes):
+    for scope in scopes:
         if scope not in SCOPES:
-            errs.invalid(path, scopes, f"unsupported scope: {scope}") if index == 0 else errs.not_supported(
-                f"{path}[{index}]", scope, SCOPES
-            )
+            errs.invalid("spec.scopes", scopes, "unsupported scope")
+        _applicable(scope, hard, "spec.scopes", scopes, errs)
+    _conflicts(scopes, "spec.scopes", scopes, errs)
+    if (selector := spec.get("scopeSelector")) is not None:
+        at = "spec.scopeSelector.matchExpressions"
+        terms: list[Obj] = selector.get("matchExpressions") or []
+        fields = {"ScopeName": "scopeName", "Operator": "operator", "Values": "values"}
+        shown = {"MatchExpressions": [{name: term.get(field) for name, field in fields.items()} for term in terms]}
+        for term in terms:
+            _term(term, at, errs)
+            _applicable(term.get("scopeName", ""), hard, at, shown, errs)
+        _conflicts([term.get("scopeName", "") for term in terms], at, spec.get("scopes"), errs)
+
+
+def _applicable(scope: str, hard: Obj, path: str, shown: Any, errs: FieldErrors) -> None:
+    for name in sorted(hard):
+        if is_standard_quota(name) and name not in SCOPED.get(scope, (name,)):
+            errs.invalid(path, shown, "unsupported scope applied to resource")
+
+
+def _conflicts(scopes: list[str], path: str, shown: Any, errs: FieldErrors) -> None:
     for pair in EXCLUSIVE:
         if set(pair) <= set(scopes):
-            errs.invalid(path, scopes, "conflicting scopes")
+            errs.invalid(path, shown, "conflicting scopes")
 
 
 def _term(term: Obj, at: str, errs: FieldErrors) -> None:
     scope, operator, values = term.get("scopeName", ""), term.get("operator", ""), term.get("values") or []
     if scope not in SCOPES:
         errs.invalid(f"{at}.scopeName", scope, "unsupported scope")
-    if operator not in OPERATORS:
-        errs.invalid(f"{at}.operator", operator, "not a valid selector operator")
-    elif operator in ("In", "NotIn") and not values:
-        errs.required(
-            f"{at}.values", "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
-        )
-    elif operator in ("Exists", "DoesNotExist") and values:
-        errs.invalid(
-            f"{at}.values", values, "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector"
-        )
     elif scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
-        errs.invalid(
-            f"{at}.operator",
-            operator,
-            "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+        message = (
+            "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+            "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
+            "ResourceQuotaScopeCrossNamespacePodAffinity"
         )
+        errs.invalid(f"{at}.operator", operator, message)
+    for_selector = "for scope selector"
+    if operator in ("In", "NotIn"):
+        if not values:
+            message = f"must be at least one value when `operator` is 'In' or 'NotIn' {for_selector}"
+            errs.required(f"{at}.values", message)
+    elif operator not in OPERATORS:
+        errs.invalid(f"{at}.operator", operator, "not a valid selector operator")
+    elif values:
+        message = f"must be no value when `operator` is 'Exist' or 'DoesNotExist' {for_selector}"
+        errs.invalid(f"{at}.values", values, message)
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:

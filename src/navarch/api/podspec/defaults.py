@@ -153,16 +153,21 @@ def _volume(volume: Obj) -> None:
         _downward_items(source)
     if (source := volume.get("projected")) is not None:
         _projected(source)
-    if (source := volume.get("hostPath")) is not None and source.get("type") is None:
-        source["type"] = ""
     if (source := volume.get("image")) is not None and not source.get("pullPolicy"):
         source["pullPolicy"] = pull_policy(source.get("reference") or "")
     if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
         claim_spec = claim.setdefault("spec", {})
         if claim_spec.get("volumeMode") is None:
             claim_spec["volumeMode"] = "Filesystem"
+    default_sources(volume)
+
+
+def default_sources(holder: Obj) -> None:
+    """Of a pod's volume or a PersistentVolume's spec: the defaults of those sources that have the same in both."""
+    if (source := holder.get("hostPath")) is not None and source.get("type") is None:
+        source["type"] = ""
     for kind, values in _SCALAR_VOLUME_DEFAULTS.items():
-        if (source := volume.get(kind)) is not None:
+        if (source := holder.get(kind)) is not None:
             for field, value in values.items():
                 if source.get(field) in (None, ""):
                     source[field] = value
