@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import os
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -119,7 +121,7 @@ async def upgraded(pool: Pool, request: Request, target: str) -> Response:
     try:
         answer, tunnel = await pool.upgrade(request.method, target, headers, request.body)
     except ConnectionError as error:
-        raise unreachable(error) from None
+        raise unreachable(pool, error) from None
     if tunnel is None:
         return _refusal(answer)
     kept = [(name, value) for name, value in answer.headers.items() if name not in ("content-length", "date")]
@@ -134,8 +136,31 @@ def _refusal(answer: Answer) -> Response:
     return Response(answer.status, answer.body, answer.headers.get("content-type", "text/plain; charset=utf-8"))
 
 
-def unreachable(error: Exception) -> StatusError:
-    return errors.internal(f"error dialing backend: {error}")
+def unreachable(pool: Pool, error: Exception) -> StatusError:
+    """The 500 of a tunnel that leads nowhere."""
+    return StatusError(500, "", f"error dialing backend: {dial_error(pool, error)}")
+
+
+def dial_error(pool: Pool, error: Exception) -> str:
+    """Why there is no connection, as upstream's clients word it."""
+    cause = error.__cause__
+    host = f"[{pool.host}]" if ":" in pool.host else pool.host
+    if isinstance(cause, OSError) and cause.errno:
+        return f"dial tcp {host}:{pool.port}: connect: {os.strerror(cause.errno).lower()}"
+    return f"dial tcp {host}:{pool.port}: {error}"
+
+
+def check_proxyable(address: str) -> None:
+    """Raises 400 for what a proxy must not lead to: the API server's own machine, and what is no address of one host."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        raise errors.bad_request("address not allowed") from None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    found = mapped or found
+    limited = found == ipaddress.ip_address("255.255.255.255")
+    if found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified or limited:
+        raise errors.bad_request("address not allowed")
 
 
 def streamed(status: int, source: Source, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
@@ -169,7 +194,7 @@ async def _carry(source: Source, writer: StreamWriter) -> None:
 
 
 def kubelet_failure(status: int, body: bytes, name: str) -> StatusError:
-    """A node's refusal in the API's words (upstream's GenericHttpResponseChecker)."""
+    """A node's refusal in the API's words (upstream's GenericHttpResponseChecker, NewGenericServerResponse)."""
     text = body.decode(errors="replace").strip()
     if status == 500:
         return errors.internal(text)

@@ -5,7 +5,7 @@ Reads answer at once, without a task; writes answer a coroutine.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from navarch.api import wire
@@ -75,7 +75,7 @@ class Rest:
     def handle(self, request: Request, target: RequestInfo) -> Answer:
         """Raises StatusError."""
         served = self._served.get((target.group, target.version, target.resource))
-        if served is None:
+        if served is None or target.verb == "proxy":
             if ephemeral := self._asked.get((target.group, target.version, target.resource)):
                 return self._ephemeral(request, target, *ephemeral)
             raise errors.path_not_found()
@@ -310,7 +310,7 @@ class Rest:
         if found is None:
             raise errors.path_not_found()
         if carried := self._server.carried(registry.resource, name):
-            if target.verb not in found.verbs:
+            if not _carries(request.method, target, found.verbs):
                 raise not_allowed()
             return carried(request, target)
         if virtual := self._server.virtual(registry.resource, name):
@@ -409,6 +409,13 @@ def _tree_answer(request: Request, tree: Obj, status: int, definition: str = "")
 
 def _content_type(request: Request) -> str:
     return accepted(request.headers.get("accept", "")).media
+
+
+def _carries(method: str, target: RequestInfo, verbs: Collection[str]) -> bool:
+    """Whether a tunnel, log or proxy takes a method: proxies take OPTIONS, which is no verb; tunnels take no HEAD."""
+    if method == "OPTIONS":
+        return target.subresource == "proxy"
+    return target.verb in verbs and (method != "HEAD" or target.subresource in ("proxy", "log"))
 
 
 def not_allowed() -> StatusError:

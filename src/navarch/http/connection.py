@@ -535,6 +535,8 @@ class _Tunnel:
         self._arrived = asyncio.Event()
 
     def feed(self, data: bytes) -> None:
+        if not data:
+            return  # read() would take it for the end
         self._chunks.append(data)
         self._size += len(data)
         self._arrived.set()

@@ -36,7 +36,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
             checks.each(errs, f"binaryData[{key}]", key, wrong)
         size += decoded_bytes(value)
     if size > MAX_BYTES:
-        errs.too_long("", MAX_BYTES)
+        errs.too_long("[]", MAX_BYTES)  # so upstream names the whole
 
 
 def frozen(new: Obj, old: Obj, errs: FieldErrors, *fields: str) -> None:

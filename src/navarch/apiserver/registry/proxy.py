@@ -13,6 +13,8 @@ from urllib.parse import quote
 from navarch.apiserver.relaying import (
     HOP_BY_HOP,
     Pools,
+    check_proxyable,
+    dial_error,
     forwarded_headers,
     node_address,
     streamed,
@@ -75,10 +77,10 @@ class Proxies:
         marker = f"/{target.resource}/"
         prefix_end = request.path.find("/proxy", request.path.find(marker) + len(marker))
         prefix, rest = request.path[: prefix_end + 6], request.path[prefix_end + 6 :]
-        if not rest and request.method in ("GET", "HEAD"):
+        goal = self._goal(resource, target)
+        if not rest and request.method in ("GET", "HEAD") and not wants_upgrade(request):
             query = f"?{request.raw_query}" if request.raw_query else ""
             return Response(301, b"", "text/html; charset=utf-8", [("Location", f"{prefix}/{query}")])
-        goal = self._goal(resource, target)
         path = (rest or "/") + (f"?{request.raw_query}" if request.raw_query else "")
         pool = self._pools.get(*goal)
         if wants_upgrade(request):
@@ -92,7 +94,7 @@ class Proxies:
         try:
             stream = await pool.stream(request.method, path, headers, request.body)
         except ConnectionError as error:
-            raise errors.service_unavailable(f"error trying to reach service: {error}") from None
+            raise errors.service_unavailable(f"error trying to reach service: {dial_error(pool, error)}") from None
         kind = stream.headers.get("content-type", "")
         kept = [(n, v) for n, v in stream.headers.items() if n not in HOP_BY_HOP and n not in ("content-type", "date")]
         kept = [(n, _moved(v, prefix, goal)) if n == "location" else (n, v) for n, v in kept]
@@ -110,7 +112,7 @@ class Proxies:
             case "pods":
                 return self._pod(named, target.namespace)
             case "services":
-                return self._service(named, target.namespace)
+                return self._service(named, target.namespace, target.name)
             case _:
                 return self._node(named)
 
@@ -119,8 +121,7 @@ class Proxies:
         if pod is None:
             raise errors.not_found(PODS, named.name)
         address = (pod.get("status") or {}).get("podIP", "")
-        if not address:
-            raise errors.bad_request("address not allowed")
+        check_proxyable(address)
         port = named.port
         declared = [p for c in pod["spec"]["containers"] for p in c.get("ports") or ()]
         if not port:
@@ -131,7 +132,7 @@ class Proxies:
             raise errors.service_unavailable(f'no such port "{named.port}" of pod "{named.name}"')
         return Goal(address, int(port), "any" if named.scheme == "https" else "")
 
-    def _service(self, named: Named, namespace: str) -> Goal:
+    def _service(self, named: Named, namespace: str, target: str) -> Goal:
         service = self._lookup(SERVICES, namespace, named.name)
         if service is None:
             raise errors.not_found(SERVICES, named.name)
@@ -142,13 +143,12 @@ class Proxies:
             if found is None:
                 raise errors.service_unavailable(f'no service port {wanted} found for service "{named.name}"')
             wanted = found.get("name", "")
-        elif not wanted and len(ports) == 1:
-            wanted = ports[0].get("name", "")
-        elif wanted and not any(p.get("name") == wanted for p in ports):
-            raise errors.service_unavailable(f'no service port "{wanted}" found for service "{named.name}"')
+        slices = list(self._slices_of(namespace, named.name))
+        if not slices:
+            raise errors.not_found(SERVICES, named.name)
         goals = [
             (address, port["port"])
-            for piece in self._slices_of(namespace, named.name)
+            for piece in slices
             for port in piece.get("ports") or ()
             if (port.get("name") or "") == wanted and port.get("port")
             for endpoint in piece.get("endpoints") or ()
@@ -156,7 +156,8 @@ class Proxies:
             for address in endpoint.get("addresses") or ()
         ]
         if not goals:
-            raise errors.service_unavailable(f'no endpoints available for service "{named.name}"')
+            asked = target if any(piece.get("endpoints") for piece in slices) else named.name
+            raise errors.service_unavailable(f'no endpoints available for service "{asked}"')
         return Goal(*random.choice(goals), "any" if named.scheme == "https" else "")
 
     def _node(self, named: Named) -> Goal:
@@ -164,6 +165,7 @@ class Proxies:
         if node is None:
             raise errors.not_found(NODES, named.name)
         host, port = node_address(node)
+        check_proxyable(host)
         if not named.port or named.port == str(port):
             return Goal(host, port, "kubelet")
         if not named.port.isdigit():

@@ -8,23 +8,22 @@ from urllib.parse import urlencode
 
 from navarch.apiserver.relaying import (
     Pools,
+    dial_error,
     kubelet_failure,
     node_address,
     streamed,
-    unreachable,
     upgraded,
     wants_upgrade,
 )
 from navarch.apiserver.request import Request, RequestInfo, Response
 from navarch.machinery import errors
 from navarch.machinery.clock import parse_time
-from navarch.machinery.errors import FieldErrors
+from navarch.machinery.errors import FieldErrors, StatusError
 from navarch.machinery.types import GroupKind, GroupResource, Obj
 
 PODS, NODES = GroupResource("", "pods"), GroupResource("", "nodes")
 STREAMS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 """Query parameters here -> at the kubelet."""
-LOG_STREAMS = ("All", "Stderr", "Stdout")
 Lookup = Callable[[GroupResource, str, str], "Obj | None"]
 
 
@@ -47,28 +46,20 @@ class PodStreams:
             case "exec" | "attach":
                 return await self._streams(request, target)
             case "portforward":
-                place = self._place(target)
-                return await self._tunnel(request, place, "portForward", "", self._ports(request))
+                ports = self._ports(request)
+                return await self._tunnel(request, self._place(self._pod(target)), "portForward", "", ports)
             case _:
                 return await self._log(request, target)
 
     # -- tunnels
 
     async def _streams(self, request: Request, target: RequestInfo) -> Response:
-        wanted = {name: _flag(request.param(name)) for name in STREAMS}
-        if not (wanted["stdin"] or wanted["stdout"] or wanted["stderr"]):
-            raise errors.bad_request("you must specify at least one of stdin, stdout, stderr")
-        if target.subresource == "exec" and not request.query.get("command"):
-            raise errors.bad_request("you must specify at least one command for the container")
-        place = self._place(target)
-        phase = (place.pod.get("status") or {}).get("phase", "")
-        if target.subresource == "exec" and phase in ("Succeeded", "Failed"):
-            raise errors.bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
-        container = container_of(place.pod, request.param("container"))
-        query = [(theirs, "1") for ours, theirs in STREAMS.items() if wanted[ours]]
+        query = [(theirs, "1") for ours, theirs in STREAMS.items() if _flag(request.param(ours))]
         if target.subresource == "exec":
-            query += [("command", word) for word in request.query["command"]]
-        return await self._tunnel(request, place, target.subresource, container, query)
+            query += [("command", word) for word in request.query.get("command", ())]
+        pod = self._pod(target)
+        container = container_of(pod, request.param("container"))
+        return await self._tunnel(request, self._place(pod), target.subresource, container, query)
 
     async def _tunnel(
         self, request: Request, place: Place, verb: str, container: str, query: list[tuple[str, str]]
@@ -82,16 +73,20 @@ class PodStreams:
 
     @staticmethod
     def _ports(request: Request) -> list[tuple[str, str]]:
-        return [("port", port) for port in request.query.get("ports", ())]
+        given = request.query.get("ports", [])
+        for port in given:
+            if not (port.isascii() and port.isdigit()):
+                why = f'cannot convert to []int32: strconv.ParseUint: parsing "{port}": invalid syntax'
+                raise errors.bad_request(why)
+        return [("port", ",".join(given))] if given else []
 
-    def _place(self, target: RequestInfo) -> Place:
-        pod = self._pod(target)
+    def _place(self, pod: Obj) -> Place:
         node_name = pod["spec"].get("nodeName", "")
         if not node_name:
-            raise errors.bad_request(f"pod {target.name} does not have a host assigned")
+            raise errors.bad_request(f"pod {pod['metadata']['name']} does not have a host assigned")
         node = self._lookup(NODES, "", node_name)
         if node is None:
-            raise errors.not_found(NODES, node_name)
+            raise errors.not_found(PODS, node_name)  # so upstream words it: a pod by the node's name
         return Place(pod, *node_address(node))
 
     def _pod(self, target: RequestInfo) -> Obj:
@@ -103,18 +98,21 @@ class PodStreams:
     # -- logs
 
     async def _log(self, request: Request, target: RequestInfo) -> Response:
-        query = log_query(request)
+        query = log_query(request, target.name)
         pod = self._pod(target)
         container = container_of(pod, request.param("container"))
         if not pod["spec"].get("nodeName"):
-            return Response(200, b"", "text/plain")
-        place = self._place(target)
+            return Response(204)
+        place = self._place(pod)
         path = f"/containerLogs/{target.namespace}/{target.name}/{container}"
         pool = self._pools.get(place.host, place.port, "kubelet")
+        if query:
+            path += "?" + urlencode(query)
         try:
-            stream = await pool.stream("GET", f"{path}?{urlencode(query)}" if query else path, {"accept": "*/*"})
+            stream = await pool.stream("GET", path, {"accept": "*/*"})
         except ConnectionError as error:
-            raise unreachable(error) from None
+            address = f"https://{place.host}:{place.port}{path}"
+            raise StatusError(500, "", f'Get "{address}": {dial_error(pool, error)}') from None
         if stream.status != 200:
             try:
                 body = await stream.read_all()
@@ -124,41 +122,40 @@ class PodStreams:
         return streamed(200, stream, "text/plain")
 
 
-def log_query(request: Request) -> list[tuple[str, str]]:
+def log_query(request: Request, name: str) -> list[tuple[str, str]]:
     """The options of a log request as the kubelet takes them. Raises 400 and 422."""
     errs = FieldErrors()
     numbers = {name: _number(request, name) for name in ("tailLines", "limitBytes", "sinceSeconds")}
     since = request.param("sinceTime")
+    if since:
+        _check_time(since)
     if (lines := numbers["tailLines"]) is not None and lines < 0:
         errs.invalid("tailLines", lines, "must be greater than or equal to 0")
     if (size := numbers["limitBytes"]) is not None and size < 1:
         errs.invalid("limitBytes", size, "must be greater than 0")
     if (seconds := numbers["sinceSeconds"]) is not None:
         if since:
-            errs.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+            errs.forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified")
         elif seconds < 1:
             errs.invalid("sinceSeconds", seconds, "must be greater than 0")
-    stream = request.param("stream")
-    if stream and stream not in LOG_STREAMS:
-        errs.not_supported("stream", stream, LOG_STREAMS)
-    if stream in ("Stdout", "Stderr") and numbers["tailLines"] is not None:
-        errs.forbidden("tailLines", "`tailLines` and specific `stream` are mutually exclusive for now")
+    if request.param("stream"):
+        errs.forbidden("stream", "may not be specified")  # an alpha feature of 1.36 (PodLogsQuerySplitStreams)
     if errs:
-        raise errors.invalid(GroupKind("", "PodLogOptions"), "", errs)
-    if since:
-        try:
-            parse_time(since)
-        except ValueError:
-            raise errors.bad_request(
-                f'parsing time "{since}" as "2006-01-02T15:04:05Z07:00": cannot parse "{since}"'
-            ) from None
+        raise errors.invalid(GroupKind("", "PodLogOptions"), name, errs)
     query = [(name, str(value)) for name, value in numbers.items() if value is not None]
     query += [(name, "true") for name in ("follow", "previous", "timestamps") if _flag(request.param(name))]
     if since:
         query.append(("sinceTime", since))
-    if stream in ("Stdout", "Stderr"):
-        query.append(("stream", stream))
     return query
+
+
+def _check_time(text: str) -> None:
+    try:
+        parse_time(text)
+    except ValueError:
+        raise errors.bad_request(
+            f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
+        ) from None
 
 
 def _flag(text: str) -> bool:
@@ -170,29 +167,23 @@ def _number(request: Request, name: str) -> int | None:
     if not text:
         return None
     digits = text[1:] if text[0] in "+-" else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+    if not (digits.isascii() and digits.isdigit()):
         raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(digits) > 19 or int(text) >= 1 << 63 or int(text) < -(1 << 63):
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
 
 
 def container_of(pod: Obj, name: str) -> str:
     """The container that is meant. Raises 400 where that is not clear, or there is none of that name."""
-    spec = pod["spec"]
-    mains = [c["name"] for c in spec.get("containers") or ()]
-    inits = [c["name"] for c in spec.get("initContainers") or ()]
-    extras = [c["name"] for c in spec.get("ephemeralContainers") or ()]
-    called = pod["metadata"]["name"]
+    spec, called = pod["spec"], pod["metadata"]["name"]
+    names = [
+        c["name"] for part in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(part) or ()
+    ]
     if name:
-        if name not in (*mains, *inits, *extras):
+        if name not in names:
             raise errors.bad_request(f"container {name} is not valid for pod {called}")
         return name
-    if len(mains) == 1 and not inits and not extras:
-        return mains[0]
-    if len(mains) == 1:
-        return mains[0]
-    text = f"a container name must be specified for pod {called}, choose one of: [{' '.join(mains)}]"
-    if inits:
-        text += f" or one of the init containers: [{' '.join(inits)}]"
-    if extras:
-        text += f" or one of the ephemeral containers: [{' '.join(extras)}]"
-    raise errors.bad_request(text)
+    if len(spec["containers"]) == 1:
+        return spec["containers"][0]["name"]
+    raise errors.bad_request(f"a container name must be specified for pod {called}, choose one of: [{' '.join(names)}]")
