@@ -16,6 +16,7 @@ from navarch.apiserver import codec
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import GroupKind
 
+UID = "6f0c2b8a-0000-4000-8000-000000000000"
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text())
 
 
@@ -29,7 +30,11 @@ def decoded(kind: Kind, tree: dict[str, Any]) -> dict[str, Any]:
     whole = {"apiVersion": str(kind.hub.gv), "kind": kind.kind, **copy.deepcopy(tree)}
     warned: list[str] = []
     obj = codec.decode_object(kind, kind.hub, whole, "Strict", warned)
+    obj["metadata"] = {"uid": UID, "creationTimestamp": "2026-01-01T00:00:00Z", **obj["metadata"]}
+    status = obj.get("status")
     kind.prepare_create(obj)
+    if kind.has_subresource("status") and status is not None:
+        obj["status"] = status
     kind.normalise(obj)
     assert not warned
     return obj
@@ -57,6 +62,25 @@ def changed(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return made
 
 
+def refused(kind: Kind, tree: dict[str, Any], path: str, value: Any, status: bool) -> list[str]:
+    """What is wrong with a change of a stored object (`status`: of its status)."""
+    errs, old = FieldErrors(), decoded(kind, tree)
+    new = codec.decode_object(kind, kind.hub, changed(old, path, value), "Strict", [])
+    if status:
+        kind.validate_status_update(new, old, errs)
+    else:
+        kind.prepare_update(new, old)
+        kind.validate(new, errs)
+        kind.validate_update(new, old, errs)
+        kind.hub.validate_update(new, old, errs)
+    return [f"{error.field} {error.reason}" for error in errs.items]
+
+
+UPDATES = [
+    pytest.param(case, path, value, expected, path.startswith("status"), id=f"{case['kind']}:{path}:{index}")
+    for case in CASES
+    for index, (path, value, expected) in enumerate(case.get("updates", ()))
+]
 BAD = [
     pytest.param(case, path, value, expected, id=f"{case['kind']}:{path}:{index}")
     for case in CASES
@@ -72,6 +96,11 @@ def test_a_good_object_is_taken(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("case", "path", "value", "expected"), BAD)
 def test_a_bad_one_is_refused_for_the_right_field(case: dict[str, Any], path: str, value: Any, expected: str) -> None:
     assert ", ".join(judged(kind_of(case), changed(case["good"], path, value))) == expected
+
+
+@pytest.mark.parametrize(("case", "path", "value", "expected", "status"), UPDATES)
+def test_a_bad_change_is_refused(case: dict[str, Any], path: str, value: Any, expected: str, status: bool) -> None:
+    assert ", ".join(refused(kind_of(case), case["good"], path, value, status)) == expected
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["kind"])

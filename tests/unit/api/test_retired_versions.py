@@ -159,6 +159,20 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
         {"spec": {"behavior": {"scaleUp": {"tolerance": "50m"}, "scaleDown": {"selectPolicy": "Max"}}}},
     ),
+    (
+        "policy/v1beta1",
+        "PodDisruptionBudget",
+        {"spec": {"selector": {}}},
+        {
+            "spec": {
+                "selector": {
+                    "matchExpressions": [
+                        {"key": "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match", "operator": "Exists"}
+                    ]
+                }
+            }
+        },
+    ),
 ]
 
 

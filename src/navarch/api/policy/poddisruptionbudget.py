@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.conditions import validate_conditions
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.printing import AGE, NAME
@@ -12,6 +13,45 @@ from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
 POLICIES = ("AlwaysAllow", "IfHealthyBudget")
+
+
+EMPTY = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match"
+"""The label that stands for it that v1 and v1beta1 mean opposite things by an empty selector: all pods, and none."""
+NONE: Obj = {"matchExpressions": [{"key": EMPTY, "operator": "Exists"}]}
+ALL: Obj = {"matchExpressions": [{"key": EMPTY, "operator": "DoesNotExist"}]}
+
+
+def decode(obj: Obj) -> Obj:
+    selector = (obj.get("spec") or {}).get("selector")
+    if selector and selector != NONE:
+        _without_label(selector)
+    return obj
+
+
+def decode_v1beta1(obj: Obj) -> Obj:
+    spec: Obj = obj.get("spec") or {}
+    selector = spec.get("selector")
+    if selector == {}:
+        spec["selector"] = {"matchExpressions": [dict(NONE["matchExpressions"][0])]}
+    elif selector == ALL:
+        spec["selector"] = {}
+    elif selector:
+        _without_label(selector)
+    return obj
+
+
+def _without_label(selector: Obj) -> None:
+    """The label is for whole selectors only."""
+    terms = selector.pop("matchExpressions", None) or ()
+    if kept := [term for term in terms if term.get("key") != EMPTY]:
+        selector["matchExpressions"] = kept
+
+
+def encode_v1beta1(obj: Obj) -> Obj:
+    selector = (obj.get("spec") or {}).get("selector")
+    if selector not in (NONE, {}):
+        return obj
+    return {**obj, "spec": {**obj["spec"], "selector": ALL if selector == {} else {}}}
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
@@ -29,8 +69,10 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
 
 
 def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    status = new.get("status") or {}
+    validate_conditions(status.get("conditions") or (), "status.conditions", errs)
     counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
-    checks.non_negative(errs, "status", new.get("status") or {}, *counts)
+    checks.non_negative(errs, "status", status, *counts)
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -50,11 +92,13 @@ KIND = Kind(
     plural="poddisruptionbudgets",
     short_names=("pdb",),
     versions=(
-        Version(group="policy", version="v1", definition="io.k8s.api.policy.v1.PodDisruptionBudget"),
+        Version(group="policy", version="v1", definition="io.k8s.api.policy.v1.PodDisruptionBudget", decode=decode),
         Version(
             group="policy",
             version="v1beta1",
             definition="io.k8s.api.policy.v1beta1.PodDisruptionBudget",
+            decode=decode_v1beta1,
+            encode=encode_v1beta1,
             deprecation="policy/v1beta1 PodDisruptionBudget is deprecated in v1.21+, unavailable in v1.25+; "
             "use policy/v1 PodDisruptionBudget",
         ),
