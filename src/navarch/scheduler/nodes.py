@@ -11,8 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from navarch.api.podspec.placement import HostPort
+from navarch.api.podspec.resources import amount
 from navarch.machinery.types import Key, Obj
-from navarch.scheduler.podinfo import HostPort, PodInfo, amount
+from navarch.scheduler.podinfo import PodInfo
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

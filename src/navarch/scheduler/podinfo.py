@@ -7,16 +7,14 @@ from typing import Any
 
 import orjson
 
-from navarch.machinery.quantity import Quantity
+from navarch.api.podspec.placement import HostPort, host_ports
+from navarch.api.podspec.resources import amount, requests_of
 from navarch.machinery.trees import get
 from navarch.machinery.types import Key, Obj, key_of
 
 DEFAULT_CPU_MILLI = 100
 DEFAULT_MEMORY = 200 * 1024 * 1024
 """What a container that requests nothing counts as in scores (upstream's GetNonzeroRequests)."""
-
-HostPort = tuple[str, str, int]
-"""(address, protocol, port)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class PodInfo:
             node=spec.get("nodeName", ""),
             requests=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
             scored=scored,
-            host_ports=_host_ports(spec),
+            host_ports=host_ports(spec),
             placement=placement_key(spec),
             obj=pod,
         )
@@ -63,62 +61,12 @@ def placement_key(spec: Obj) -> bytes:
     return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
 
 
-def amount(resource: str, text: str | int | float) -> int:
-    """A quantity in the scheduler's units: milli for cpu, whole units (rounded up) for the rest."""
-    quantity = Quantity.parse(str(text))
-    return quantity.milli() if resource == "cpu" else quantity.value()
-
-
 def pod_requests(spec: Obj) -> tuple[dict[str, int], tuple[int, int]]:
-    """(requests, scored) of a pod: the sum over containers and sidecars, or the largest init step, plus overhead."""
-    total: dict[str, int] = {}
+    """(requests, scored) of a pod."""
+    total = requests_of(spec)
     cpu = memory = 0
     for container in spec["containers"]:
-        _add(total, requests := _container_requests(container))
-        cpu += requests.get("cpu") or DEFAULT_CPU_MILLI
-        memory += requests.get("memory") or DEFAULT_MEMORY
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.get("initContainers") or []:
-        requests = _container_requests(container)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, requests)
-            _raise(peak, sidecars)
-        else:
-            step = dict(sidecars)
-            _add(step, requests)
-            _raise(peak, step)
-    _add(total, sidecars)
-    _raise(total, peak)
-    for name, text in get(spec, "resources", "requests", default={}).items():
-        total[name] = amount(name, text)
-    overhead = {name: amount(name, text) for name, text in (spec.get("overhead") or {}).items()}
-    _add(total, overhead)
-    cpu, memory = max(cpu, total.get("cpu", 0)), max(memory, total.get("memory", 0))
-    return total, (cpu, memory)
-
-
-def _container_requests(container: Obj) -> dict[str, int]:
-    found = get(container, "resources", "requests", default={})
-    return {name: amount(name, text) for name, text in found.items()}
-
-
-def _add(total: dict[str, int], more: dict[str, int]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0) + value
-
-
-def _raise(total: dict[str, int], floor: dict[str, int]) -> None:
-    for name, value in floor.items():
-        if value > total.get(name, 0):
-            total[name] = value
-
-
-def _host_ports(spec: Obj) -> tuple[HostPort, ...]:
-    containers = [*spec["containers"], *(c for c in spec.get("initContainers") or [] if c.get("restartPolicy"))]
-    return tuple(
-        (port.get("hostIP") or "0.0.0.0", port.get("protocol", "TCP"), port["hostPort"])
-        for container in containers
-        for port in container.get("ports") or []
-        if port.get("hostPort")
-    )
+        found = get(container, "resources", "requests", default={})
+        cpu += amount("cpu", found.get("cpu", 0)) or DEFAULT_CPU_MILLI
+        memory += amount("memory", found.get("memory", 0)) or DEFAULT_MEMORY
+    return total, (max(cpu, total.get("cpu", 0)), max(memory, total.get("memory", 0)))

@@ -1,4 +1,4 @@
-"""Sums of a pod's resources, for pod-level defaults and the QoS class."""
+"""Sums of a pod's resources: what it takes of a node, pod-level defaults, the QoS class."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def aggregate(spec: Obj, side: str) -> Amounts:
         _raise(peak, step)
     _raise(total, peak)
     return total
+
+
+def amount(name: str, value: str | int | float | Quantity) -> int:
+    """A quantity in the scheduler's units: milli for cpu, whole units (rounded up) for the rest."""
+    quantity = value if isinstance(value, Quantity) else Quantity.of(value)
+    return quantity.milli() if name == "cpu" else quantity.value()
+
+
+def requests_of(spec: Obj) -> dict[str, int]:
+    """What a pod takes of its node, in the scheduler's units: what the pod itself requests (KEP-2837), or what its
+    containers do, and the overhead."""
+    total = aggregate(spec, "requests")
+    total |= amounts((spec.get("resources") or {}).get("requests"))
+    _add(total, amounts(spec.get("overhead")))
+    return {name: amount(name, value) for name, value in total.items()}
 
 
 def _is_pod_level(name: str) -> bool:

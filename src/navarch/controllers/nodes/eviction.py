@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from navarch.api.podspec.placement import tolerates
 from navarch.client.resources import NODES, PODS
 from navarch.controllers import objects
 from navarch.controllers.endpoints.backends import POD_NODE, pod_node
@@ -65,16 +66,6 @@ class TaintEvictionController:
 
 def no_execute(node: Obj) -> list[Obj]:
     return [taint for taint in (node.get("spec") or {}).get("taints") or () if taint["effect"] == "NoExecute"]
-
-
-def tolerates(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and toleration.get("value", "") == taint.get("value", "")
 
 
 def tolerated_for(pod: Obj, taints: Sequence[Obj], now: float) -> float | None:

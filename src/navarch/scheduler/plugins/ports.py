@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from navarch.api.podspec.placement import ports_conflict
 from navarch.scheduler.nodes import Bools, Ints, Nodes
 from navarch.scheduler.plugins.interface import Refusal
-from navarch.scheduler.podinfo import HostPort, PodInfo
-
-ANY_ADDRESS = "0.0.0.0"
-
-
-def conflicts(wanted: Iterable[HostPort], taken: Iterable[HostPort]) -> bool:
-    """Whether any wanted port is taken: 0.0.0.0 stands for every address."""
-    held = list(taken)
-    return any(
-        protocol == other_protocol and port == other_port and (address == other or ANY_ADDRESS in (address, other))
-        for address, protocol, port in wanted
-        for other, other_protocol, other_port in held
-    )
+from navarch.scheduler.podinfo import PodInfo
 
 
 class NodePorts:
@@ -34,7 +23,7 @@ class NodePorts:
     def feasible(self, pod: PodInfo, nodes: Nodes, slots: Ints | None) -> Bools:
         mask = np.ones(len(nodes.alive), bool)
         for slot, ports in enumerate(nodes.ports):
-            if ports and conflicts(pod.host_ports, ports):
+            if ports and ports_conflict(pod.host_ports, ports):
                 mask[slot] = False
         return mask if slots is None else mask[slots]
 

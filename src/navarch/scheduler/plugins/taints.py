@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.podspec.placement import tolerates
 from navarch.machinery.types import Obj
 
 UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
-
-
-def tolerates(toleration: Obj, taint: Obj) -> bool:
-    """Whether a toleration covers a taint (core/v1 Toleration.ToleratesTaint)."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    value, other = toleration.get("value") or "", taint.get("value") or ""
-    if operator in ("Lt", "Gt"):
-        try:
-            return int(other) < int(value) if operator == "Lt" else int(other) > int(value)
-        except ValueError:
-            return False
-    return operator == "Equal" and bool(toleration.get("key")) and value == other
 
 
 class TaintToleration:
