@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from navarch.apiserver.request import Request, Response, StreamWriter, Tunnel
-from navarch.http.client import Answer, Pool, relay
+from navarch.http.client import Answer, Pool, Stream, relay
+from navarch.http.streaming import pour
 from navarch.machinery import errors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -27,7 +25,6 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 NOT_FORWARDED = HOP_BY_HOP | {"authorization", "accept-encoding"}
 UPGRADE_HEADERS = ("upgrade", "connection")
-HIGH_WATER = 256 * 1024
 POOLS = 256
 """Servers that connections are kept to; the one unused for longest is let go."""
 ADDRESS_TYPES = ("InternalIP", "Hostname", "InternalDNS", "ExternalIP", "ExternalDNS")
@@ -41,12 +38,6 @@ class KubeletAccess:
     certificate: Path
     key: Path
     ca: Path
-
-
-class Source(Protocol):
-    def chunks(self) -> AsyncIterator[bytes]: ...
-
-    def close(self) -> None: ...
 
 
 class Pools:
@@ -163,34 +154,13 @@ def check_proxyable(address: str) -> None:
         raise errors.bad_request("address not allowed")
 
 
-def streamed(status: int, source: Source, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
+def streamed(status: int, source: Stream, content_type: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
     """An answer passed on as it comes, no faster than the client takes it."""
-    return Response(status, content_type=content_type, headers=headers, stream=lambda writer: _pump(source, writer))
 
+    def begin(writer: StreamWriter) -> Callable[[], None]:
+        return pour(source.chunks(), writer, source.close)
 
-def _pump(source: Source, writer: StreamWriter) -> Callable[[], None]:
-    task = asyncio.get_running_loop().create_task(_carry(source, writer))
-
-    def gone() -> None:
-        task.cancel()
-
-    return gone
-
-
-async def _carry(source: Source, writer: StreamWriter) -> None:
-    try:
-        async for chunk in source.chunks():
-            writer.write((chunk,))
-            if writer.buffered > HIGH_WATER:
-                drained = asyncio.Event()
-                writer.on_drain(drained.set)
-                await drained.wait()
-        writer.finish()
-    except ConnectionError:
-        with suppress(Exception):
-            writer.abort()
-    finally:
-        source.close()
+    return Response(status, content_type=content_type, headers=headers, stream=begin)
 
 
 def kubelet_failure(status: int, body: bytes, name: str) -> StatusError:

@@ -23,6 +23,7 @@ from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import PatchType
+from navarch.http.streaming import HIGH_WATER
 from navarch.machinery import decode, errors, trees
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupKind, GroupResource, Obj
@@ -48,8 +49,6 @@ WATCHABLE = (
 STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 WATCH_SECONDS = 1800
 """A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
-HIGH_WATER = 256 * 1024
-"""Bytes that may wait for a watcher before it is paused."""
 
 
 class Rest:

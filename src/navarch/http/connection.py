@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from navarch.http.messages import Request, Response
+from navarch.http.streaming import HIGH_WATER, LOW_WATER, ServerStream, ServerTunnel
 from navarch.http.tls import ServerTls, TlsError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 SLICE = 128 * 1024
 """Large bodies are sent in pieces of this size, one per turn of the event loop."""
 GZIP_FROM = 128 * 1024
-HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
 FOREVER = float("inf")
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 BODILESS = (204, 304)
@@ -75,8 +75,8 @@ class HttpConnection(asyncio.Protocol):
         self._outgoing_bytes = 0
         self._drains: list[Callable[[], None]] = []
         self._on_gone: Callable[[], None] | None = None
-        self._stream: _Stream | None = None
-        self._tunnel: _Tunnel | None = None
+        self._stream: ServerStream | None = None
+        self._tunnel: ServerTunnel | None = None
         self._task: asyncio.Task[None] | None = None
 
     # -- the transport's callbacks
@@ -335,7 +335,7 @@ class HttpConnection(asyncio.Protocol):
         if request.method == "HEAD":
             self._done(keep)
             return
-        self._stream = _Stream(self, keep)
+        self._stream = ServerStream(self, keep)
         self._on_gone = response.stream(self._stream)
         if self._lost and self._on_gone:
             self._on_gone()
@@ -345,12 +345,12 @@ class HttpConnection(asyncio.Protocol):
         head = [f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\n"]
         head += [f"{name}: {value}\r\n" for name, value in response.headers]
         self._send("".join([*head, "\r\n"]).encode("latin-1"))
-        self._tunnel = _Tunnel(self, self._transport)
+        self._tunnel = ServerTunnel(self, self._transport)
         if self._rest:
             self._tunnel.feed(self._rest)
         self._task = asyncio.get_running_loop().create_task(self._run_tunnel(response.upgrade, self._tunnel))
 
-    async def _run_tunnel(self, upgrade: Callable[[Any], Awaitable[None]], tunnel: _Tunnel) -> None:
+    async def _run_tunnel(self, upgrade: Callable[[Any], Awaitable[None]], tunnel: ServerTunnel) -> None:
         try:
             await upgrade(tunnel)
         except ConnectionError:
@@ -462,7 +462,7 @@ class HttpConnection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    # -- for _Stream and _Tunnel
+    # -- for ServerStream and ServerTunnel
 
     def stream_write(self, chunks: Sequence[bytes]) -> None:
         size = sum(map(len, chunks))
@@ -489,88 +489,6 @@ class HttpConnection(asyncio.Protocol):
     def tunnel_close(self) -> None:
         self._busy = False
         self._close_when_sent()
-
-
-class _Stream:
-    """StreamWriter of one answer; does nothing once the answer is over."""
-
-    def __init__(self, connection: HttpConnection, keep: bool) -> None:
-        self._connection: HttpConnection | None = connection
-        self._keep = keep
-
-    def write(self, chunks: Sequence[bytes]) -> None:
-        if self._connection:
-            self._connection.stream_write(chunks)
-
-    @property
-    def buffered(self) -> int:
-        return self._connection.buffered if self._connection else 0
-
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        if self._connection:
-            self._connection.when_drained(callback)
-
-    def finish(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.stream_finish(self._keep)
-
-    def abort(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.abort()
-
-
-class _Tunnel:
-    """Raw bytes after an upgrade, with back-pressure both ways."""
-
-    LIMIT = 1 << 20
-
-    def __init__(self, connection: HttpConnection, transport: Any) -> None:
-        self._connection = connection
-        self._transport = transport
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._arrived = asyncio.Event()
-
-    def feed(self, data: bytes) -> None:
-        if not data:
-            return  # read() would take it for the end
-        self._chunks.append(data)
-        self._size += len(data)
-        self._arrived.set()
-        if self._size > self.LIMIT:
-            self._transport.pause_reading()
-
-    def ended(self) -> None:
-        self._ended = True
-        self._arrived.set()
-
-    async def read(self) -> bytes:
-        while not self._chunks:
-            if self._ended:
-                return b""
-            self._arrived.clear()
-            await self._arrived.wait()
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        if self._size > self.LIMIT and not self._transport.is_closing():
-            self._transport.resume_reading()
-        self._size = 0
-        return data
-
-    async def write(self, data: bytes) -> None:
-        self._connection.tunnel_write(data)
-        if self._connection.buffered > HIGH_WATER:
-            room = asyncio.Event()
-            self._connection.when_drained(room.set)
-            await room.wait()
-
-    def close(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._connection.tunnel_close()
 
 
 def _gzip(body: bytes | Sequence[bytes]) -> bytes:

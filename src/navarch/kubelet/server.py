@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from navarch.http.client import Pool, relay
-from navarch.http.messages import Request, Response, StreamWriter, Tunnel
+from navarch.http.messages import Request, Response, Tunnel
 from navarch.http.server import Server, serve
+from navarch.http.streaming import pour
 from navarch.http.tls import TlsConfig
 from navarch.kubelet import host_logs, logs, node_metrics
 from navarch.kubelet.access import Access
@@ -24,7 +25,6 @@ from navarch.machinery.clock import World, parse_time, rfc3339
 from navarch.machinery.metrics import CONTENT_TYPE
 from navarch.machinery.types import Obj
 
-HIGH_WATER = 256 * 1024
 STREAMS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 TUNNEL_HEADERS = ("host", "authorization", "content-length")
 CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
@@ -200,7 +200,7 @@ class KubeletServer:
             latest = next((r for r in self._node.runtime(uid).all() if r.id == run.id), None)
             return latest is None or latest.exited
 
-        return Response(200, content_type="text/plain", stream=lambda out: _pump(logs.read(path, options, ended), out))
+        return Response(200, content_type="text/plain", stream=lambda out: pour(logs.read(path, options, ended), out))
 
     def _run_of_log(self, pod: Obj, name: str, previous: bool) -> Container:
         try:
@@ -220,7 +220,7 @@ class KubeletServer:
         if found.is_dir():
             return Response(200, await asyncio.to_thread(host_logs.listing, found), "text/html; charset=utf-8")
         return Response(
-            200, content_type="text/plain; charset=utf-8", stream=lambda out: _pump(host_logs.pieces(found), out)
+            200, content_type="text/plain; charset=utf-8", stream=lambda out: pour(host_logs.pieces(found), out)
         )
 
     # -- tunnels
@@ -314,21 +314,3 @@ def _log_options(request: Request, now: float) -> LogOptions:
         follow=request.param("follow") == "true",
         stream=request.param("stream").lower(),
     )
-
-
-def _pump(source: AsyncIterator[bytes], out: StreamWriter) -> Callable[[], None]:
-    async def run() -> None:
-        async for piece in source:
-            out.write((piece,))
-            if out.buffered > HIGH_WATER:
-                drained = asyncio.Event()
-                out.on_drain(drained.set)
-                await drained.wait()
-        out.finish()
-
-    task = asyncio.get_running_loop().create_task(run())
-
-    def gone() -> None:
-        task.cancel()
-
-    return gone
