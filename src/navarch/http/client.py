@@ -18,6 +18,8 @@ IDLE_LIMIT = 32
 """Connections kept for later."""
 OPEN_LIMIT = 256
 """Requests under way at once; more wait."""
+FRAMING = frozenset(("content-length", "transfer-encoding"))
+"""Headers that tell where a body ends; without them it ends with the connection."""
 READ_LIMIT = 1 << 20
 """Bytes of a streamed answer that may wait for the reader."""
 
@@ -43,6 +45,7 @@ class Channel(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._complete = False
         self._upgraded = False
+        self._bodiless = False
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -55,6 +58,8 @@ class Channel(asyncio.Protocol):
         self.closed = True
         if self._head and not self._head.done():
             self._head.set_exception(ConnectionError(f"the server closed the connection{f': {exc}' if exc else ''}"))
+        elif exc is None and not self._upgraded and not FRAMING & self._headers.keys():
+            self._complete = True  # the body was to end with the connection
         self._arrived.set()
         self._writable.set()
 
@@ -90,6 +95,8 @@ class Channel(asyncio.Protocol):
         if self._parser.get_status_code() == 101:
             self._upgraded = True
         if self._parser.get_status_code() >= 101:
+            if self._bodiless:
+                self._complete = True
             self._got_head()
 
     def _got_head(self) -> None:
@@ -119,6 +126,7 @@ class Channel(asyncio.Protocol):
         self._chunks.clear()
         self._size = 0
         self._complete = self._upgraded = False
+        self._bodiless = head.startswith(b"HEAD ")
         self._head = asyncio.get_running_loop().create_future()
         self._transport.write(head + body)
         return await self._head, self._headers
@@ -156,7 +164,8 @@ class Channel(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        keep = self._parser is not None and self._complete and self._parser.should_keep_alive()
+        """The parser does not know of answers without the body that their headers tell of."""
+        keep = self._parser is not None and self._complete and not self._bodiless and self._parser.should_keep_alive()
         return bool(keep) and not self.closed
 
     def close(self) -> None:

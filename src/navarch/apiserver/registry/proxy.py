@@ -101,6 +101,8 @@ class Proxies:
         if kind.startswith("text/html") and "content-encoding" not in stream.headers:
             try:
                 body = await stream.read_all()
+            except ConnectionError as error:
+                raise errors.service_unavailable(f"error trying to reach service: {error}") from None
             finally:
                 stream.close()
             return Response(stream.status, rewrite(body, prefix), kind, kept)
