@@ -46,8 +46,3 @@ def by_kind() -> dict[GroupKind, tuple[Kind, Version]]:
         for version in kind.versions:
             found.setdefault(GroupKind(version.group, kind.kind), (kind, version))
     return found
-
-
-def resource_kind(resource: str, group: str = "") -> Kind:
-    """The kind of a built-in resource; raises KeyError."""
-    return by_resource()[GroupResource(group, resource)]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from navarch.api import wire
-from navarch.api.kind import Kind, Version
 from navarch.apiserver.request import Request
 from navarch.machinery import decode, errors, protobuf
 from navarch.machinery.errors import StatusError
@@ -52,7 +51,7 @@ def accepted(header: str, tables: bool = True) -> Output:
             return Output(media, kind, params.get("v", "") if kind else "")
     choices_here = ", ".join(MEDIA_TYPES)
     if "as=" in header:
-        raise StatusError(406, "NotAcceptable", f"only the following media types are accepted: {choices_here}")
+        raise errors.not_acceptable(MEDIA_TYPES)
     raise StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {choices_here}", {})
 
 
@@ -131,7 +130,3 @@ def _protobuf_tree(body: bytes, definition: str) -> Obj:
     if kind:
         tree["kind"] = kind
     return tree
-
-
-def list_definition(version: Version, kind: Kind) -> str:
-    return version.definition.rpartition(".")[0] + "." + kind.list_kind

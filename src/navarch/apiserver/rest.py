@@ -42,10 +42,7 @@ PATCH_TYPES: dict[str, PatchType] = {
 NAMESPACES = GroupResource("", "namespaces")
 NAMESPACE_NEEDED = frozenset(("create", "get", "update", "patch", "delete"))
 """Verbs that no path across namespaces has, where the kind is in namespaces."""
-WATCHABLE = (
-    "only the following media types are accepted: application/json;stream=watch, "
-    "application/vnd.kubernetes.protobuf;stream=watch"
-)
+WATCHABLE = ("application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
 STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 WATCH_SECONDS = 1800
 """A watch without timeoutSeconds lasts once to twice as long, by chance, so that clients do not return together."""
@@ -88,9 +85,9 @@ class Rest:
             return self._subresource(request, target, registry, version)
         verb = target.verb
         if verb not in kind.verbs or request.method == "HEAD":
-            raise not_allowed()
+            raise errors.method_not_allowed()
         if kind.namespaced and not target.namespace and verb in NAMESPACE_NEEDED:
-            raise not_allowed() if verb == "create" else errors.path_not_found()
+            raise errors.method_not_allowed() if verb == "create" else errors.path_not_found()
         match verb:
             case "get":
                 return self._get(request, target, registry, version)
@@ -109,7 +106,7 @@ class Rest:
             case "deletecollection":
                 return self._delete_collection(request, target, registry, version)
             case _:
-                raise not_allowed()
+                raise errors.method_not_allowed()
 
     # -- reads
 
@@ -119,7 +116,7 @@ class Rest:
             what = "is a list" if many else "is not a list"
             raise StatusError(406, "NotAcceptable", f"you requested {output.kind}, but the requested object {what}")
         if watch and output.media == YAML:
-            raise StatusError(406, "NotAcceptable", WATCHABLE)
+            raise errors.not_acceptable(WATCHABLE)
         include = request.param("includeObject") if output.kind == "Table" else ""
         if include not in ("", "None", "Metadata", "Object"):
             raise errors.bad_request(f'unrecognized includeObject value: "{include}"')
@@ -310,7 +307,7 @@ class Rest:
             raise errors.path_not_found()
         if carried := self._server.carried(registry.resource, name):
             if not _carries(request.method, target, found.verbs):
-                raise not_allowed()
+                raise errors.method_not_allowed()
             return carried(request, target)
         if virtual := self._server.virtual(registry.resource, name):
             return self._virtual(request, target, registry, version, virtual)
@@ -320,7 +317,7 @@ class Rest:
             return self._update(request, target, registry, version, name)
         if request.method == "PATCH" and "patch" in found.verbs:
             return self._patch(request, target, registry, version, name)
-        raise not_allowed()
+        raise errors.method_not_allowed()
 
     async def _virtual(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version, virtual: Virtual
@@ -343,7 +340,7 @@ class Rest:
                     answer = await virtual.update(call, patch.applied_to_virtual)
                 return _tree_answer(request, answer, 200, virtual.definition)
             case _:
-                raise not_allowed()
+                raise errors.method_not_allowed()
 
     async def _ephemeral(self, request: Request, target: RequestInfo, kind: Kind, version: Version) -> Response:
         """A kind that is never stored: its objects are questions, answered as they come."""
@@ -352,7 +349,7 @@ class Rest:
         if virtual is None or kind.namespaced != bool(target.namespace) or (target.name and not reads):
             raise errors.path_not_found()
         if target.verb not in kind.verbs or request.method == "HEAD" or target.subresource:
-            raise not_allowed()
+            raise errors.method_not_allowed()
         if reads:
             return await self._computed(request, target, kind, version, virtual)
         output = accepted(request.headers.get("accept", ""), tables=False)
@@ -415,10 +412,6 @@ def _carries(method: str, target: RequestInfo, verbs: Collection[str]) -> bool:
     if method == "OPTIONS":
         return target.subresource == "proxy"
     return target.verb in verbs and (method != "HEAD" or target.subresource in ("proxy", "log"))
-
-
-def not_allowed() -> StatusError:
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def _deleted(registry: Registry, entry: Entry) -> Obj:

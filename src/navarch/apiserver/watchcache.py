@@ -12,7 +12,6 @@ import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
 
 import orjson
 
@@ -88,7 +87,6 @@ class Entry:
 
 _decoded: deque[Entry] = deque()
 """Entries that have a tree, oldest first."""
-_by_revision = attrgetter("revision")
 Listener = Callable[["Entry | None", "Entry | None"], None]
 """(entry, previous): None for what is gone, and for what was not there."""
 

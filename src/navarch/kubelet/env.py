@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from navarch.machinery.gotext import quoted
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.trees import get
 from navarch.machinery.types import Obj
@@ -151,7 +152,7 @@ def field_value(pod: Obj, path: str) -> str:
             return meta[path.partition(".")[2]]
         case "metadata.labels" | "metadata.annotations":
             values = meta.get(path.partition(".")[2]) or {}
-            return "\n".join(f'{key}="{_escaped(value)}"' for key, value in sorted(values.items()))
+            return "\n".join(f"{key}={quoted(value)}" for key, value in sorted(values.items()))
         case "spec.nodeName":
             return spec.get("nodeName", "")
         case "spec.serviceAccountName":
@@ -162,31 +163,6 @@ def field_value(pod: Obj, path: str) -> str:
             return ",".join(entry["ip"] for entry in status.get(path.partition(".")[2]) or [])
         case _:
             raise ConfigError(f"unsupported fieldPath: {path}")
-
-
-def _escaped(value: str) -> str:
-    """As Go quotes text: what cannot be printed is written as an escape."""
-    return "".join(ESCAPES.get(c) or (c if c.isprintable() else _code(c)) for c in value)
-
-
-ESCAPES = {
-    "\\": "\\\\",
-    '"': '\\"',
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-}
-
-
-def _code(character: str) -> str:
-    code = ord(character)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def resource_value(pod: Obj, reference: Obj, container: Obj | None, node: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ FOLLOW_SECONDS = 0.05
 """How often a followed log is looked at when nothing came."""
 MAX_BYTES, MAX_FILES = 10 * 1024 * 1024, 5
 """A log longer than this is rotated; so many files of one container are kept."""
-MAX_LINE = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

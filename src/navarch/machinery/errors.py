@@ -129,21 +129,13 @@ def forbidden(resource: GroupResource, name: str, why: str) -> StatusError:
     return StatusError(403, "Forbidden", f"{subject} is forbidden: {why}", _resource_details(resource, name))
 
 
-def method_not_supported(resource: GroupResource, action: str) -> StatusError:
-    return StatusError(
-        405,
-        "MethodNotAllowed",
-        f"{action} is not supported on resources of kind {str(resource)!r}".replace("'", '"'),
-        _resource_details(resource, ""),
-    )
+def method_not_allowed() -> StatusError:
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def not_acceptable(media_types: Iterable[str]) -> StatusError:
-    return StatusError(
-        406,
-        "NotAcceptable",
-        "only the following media types are accepted: " + ", ".join(media_types),
-    )
+    accepted = ", ".join(media_types)
+    return StatusError(406, "NotAcceptable", f"only the following media types are accepted: {accepted}")
 
 
 def unsupported_media_type(media_types: Iterable[str]) -> StatusError:
@@ -160,10 +152,6 @@ def unsupported_patch_type() -> StatusError:
 
 def entity_too_large(message: str) -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
-
-
-def unprocessable(message: str) -> StatusError:
-    return StatusError(422, "Invalid", message)
 
 
 def gone(message: str) -> StatusError:
@@ -213,10 +201,6 @@ def internal(message: str) -> StatusError:
 
 def service_unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message)
-
-
-def not_implemented(message: str) -> StatusError:
-    return StatusError(501, "NotImplemented", message)
 
 
 def path_not_found() -> StatusError:
@@ -297,9 +281,6 @@ class FieldErrors:
         self.items.append(
             FieldError("FieldValueTooMany", path, f"Too many: {actual}: must have at most {max_items} {unit}")
         )
-
-    def type_invalid(self, path: str, value: Any, detail: str) -> None:
-        self.items.append(FieldError("FieldValueTypeInvalid", path, f"Invalid value: {show(value)}: {detail}"))
 
     def internal(self, path: str, detail: str) -> None:
         self.items.append(FieldError("InternalError", path, f"Internal error: {detail}"))

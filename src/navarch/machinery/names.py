@@ -177,9 +177,6 @@ def qualified_name(value: str) -> list[str]:
     return wrong
 
 
-label_key = qualified_name
-
-
 @_cached
 def label_value(value: str) -> list[str]:
     wrong = [_too_long(LABEL_LENGTH, "bytes")] if longer_than(value, LABEL_LENGTH) else []

@@ -218,7 +218,6 @@ def _int64(text: str) -> int | None:
 _SYMBOLS: Final = ("==", "!=", "=", "!", "(", ")", ",", ">", "<")
 _SPECIAL: Final = frozenset("=!(),><")
 _SPACE: Final = frozenset(" \t\r\n")
-_KEYWORDS: Final = frozenset(("in", "notin"))
 _END: Final = ""
 _BINARY: Final = "in, notin, =, ==, !=, gt, lt"
 _OPERATORS: Final[Mapping[str, Operator]] = {

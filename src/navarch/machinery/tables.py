@@ -115,10 +115,6 @@ def age_of(obj: Obj, now: float) -> str:
     return age(obj["metadata"].get("creationTimestamp"), now)
 
 
-def or_none(text: str | None) -> str:
-    return text or NONE
-
-
 def label_text(labels: dict[str, str] | None) -> str:
     """Labels as one cell: `a=b,c=d` in order of key, `<none>` where there are none."""
     return ",".join(f"{k}={v}" for k, v in sorted(labels.items())) if labels else NONE

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from navarch.machinery.trees import get
-from navarch.machinery.types import Key, Obj, key_of
+from navarch.machinery.types import Obj
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -100,18 +100,6 @@ def _candidates(slices: Iterable[Obj], port_name: str, node: str) -> list[_Candi
             local = endpoint.get("nodeName") == node
             found.extend(_Candidate(Endpoint(a, number), ready, serving, local) for a in endpoint["addresses"])
     return found
-
-
-def all_ports(services: Iterable[Obj], slices: Iterable[Obj], node: str) -> list[Port]:
-    by_service: dict[Key, list[Obj]] = {}
-    for piece in slices:
-        meta = piece["metadata"]
-        if name := (meta.get("labels") or {}).get(SERVICE_NAME_LABEL):
-            by_service.setdefault(Key(meta["namespace"], name), []).append(piece)
-    ports: list[Port] = []
-    for service in services:
-        ports.extend(service_ports(service, by_service.get(key_of(service), ()), node))
-    return ports
 
 
 def host_ports(pods: Iterable[Obj]) -> list[Port]:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.support.apiserver import api_server
+from tests.support.requests import Connection
 
 from navarch.apiserver.request import Request, Response, User
 from navarch.client.interface import Resource
@@ -17,14 +18,6 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 PODS = Resource("", "v1", "pods")
 TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 FAR, PAST = "2126-01-01T00:00:00.000000Z", "2020-01-01T00:00:00.000000Z"
-
-
-class Connection:
-    peer_certificate: bytes | None = None
-    peer_address: tuple[str, int] = ("127.0.0.1", 1)
-
-    def __init__(self) -> None:
-        self.cache: dict[str, Any] = {}
 
 
 async def send(

@@ -58,7 +58,9 @@ def test_clusters_share_neither_ranges_nor_ports(tmp_path: Path) -> None:
     one, two = (state.create(name, tmp_path / "state", tmp_path / "run") for name in ("one", "two"))
     for attribute in ("pod_cidr", "service_cidr", "api_port", "kubelet_port", "dns_port", "bridge", "table"):
         assert getattr(one, attribute) != getattr(two, attribute)
-    lower, upper = sorted((one.node_port_range, two.node_port_range))  # which is which depends on what runs here besides
+    lower, upper = sorted(
+        (one.node_port_range, two.node_port_range)
+    )  # which is which depends on what runs here besides
     assert lower[1] < upper[0]
     assert state.load("two", tmp_path / "state", tmp_path / "run") == two
     assert [c.name for c in state.all_clusters(tmp_path / "state")] == ["one", "two"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.proxy import rules
-from navarch.proxy.services import Endpoint, Front, Port, all_ports, host_ports
+from navarch.proxy.services import Endpoint, Front, Port, host_ports, service_ports
 
 SETTINGS = rules.Settings("navarch-test", "10.244.0.0/16", "10.96.0.0/16", "nv0")
 
@@ -30,7 +30,7 @@ def endpoint(last: int, node: str = "a", **conditions: bool) -> dict[str, Any]:
 
 
 def forwarded(spec: dict[str, Any], *endpoints: dict[str, Any], node: str = "a") -> dict[Front, tuple[str, ...]]:
-    ports = all_ports([service(**spec)], [piece(*endpoints)], node)
+    ports = service_ports(service(**spec), [piece(*endpoints)], node)
     return {p.front: tuple(e.address for e in p.endpoints) for p in ports}
 
 
@@ -47,7 +47,7 @@ def test_terminating_endpoints_serve_only_when_no_other_does() -> None:
 
 def test_node_ports_are_on_every_address_of_the_node_and_masqueraded() -> None:
     spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}]}
-    ports = all_ports([service(**spec)], [piece(endpoint(5))], "a")
+    ports = service_ports(service(**spec), [piece(endpoint(5))], "a")
     assert Port(Front("", "tcp", 30080), (Endpoint("10.244.0.5", 8080),), 0, True) in ports
 
 
@@ -57,7 +57,7 @@ def test_a_local_policy_keeps_to_the_node_and_keeps_the_source() -> None:
         "externalTrafficPolicy": "Local",
         "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}],
     }
-    ports = {p.front: p for p in all_ports([service(**spec)], [piece(endpoint(5), endpoint(6, "b"))], "a")}
+    ports = {p.front: p for p in service_ports(service(**spec), [piece(endpoint(5), endpoint(6, "b"))], "a")}
     outside = ports[Front("", "tcp", 30080)]
     assert [e.address for e in outside.endpoints] == ["10.244.0.5"] and not outside.masquerade
     assert len(ports[Front("10.96.0.20", "tcp", 80)].endpoints) == 2
@@ -66,7 +66,7 @@ def test_a_local_policy_keeps_to_the_node_and_keeps_the_source() -> None:
 def test_load_balancer_and_external_addresses_are_forwarded() -> None:
     web = service(type="LoadBalancer", externalIPs=["192.0.2.9"])
     web["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}]}}
-    fronts = {p.front.address for p in all_ports([web], [piece(endpoint(5))], "a")}
+    fronts = {p.front.address for p in service_ports(web, [piece(endpoint(5))], "a")}
     assert fronts == {"10.96.0.20", "192.0.2.8", "192.0.2.9"}
 
 

@@ -136,8 +136,8 @@ KIND = Kind(
     categories=("all",),
     versions=(
         Version(group="apps", version="v1", definition="io.k8s.api.apps.v1.DaemonSet"),
-        workload.retired("apps", "v1beta2", "DaemonSet", "v1.9"),
-        workload.retired("extensions", "v1beta1", "DaemonSet", "v1.8", defaults=retired_defaults),
+        workload.retired("apps", "v1beta2", "DaemonSet", "1.9"),
+        workload.retired("extensions", "v1beta1", "DaemonSet", "1.8", defaults=retired_defaults),
     ),
     subresources=(status_of("DaemonSet"),),
     defaults=defaults,

@@ -149,12 +149,12 @@ KIND = Kind(
     categories=("all",),
     versions=(
         Version(group="apps", version="v1", definition="io.k8s.api.apps.v1.Deployment"),
-        workload.retired("apps", "v1beta2", "Deployment", "v1.9"),
+        workload.retired("apps", "v1beta2", "Deployment", "1.9"),
         workload.retired(
-            "apps", "v1beta1", "Deployment", "v1.9", defaults=v1beta1_defaults, decode=decode, encode=encode
+            "apps", "v1beta1", "Deployment", "1.9", defaults=v1beta1_defaults, decode=decode, encode=encode
         ),
         workload.retired(
-            "extensions", "v1beta1", "Deployment", "v1.9", defaults=extensions_defaults, decode=decode, encode=encode
+            "extensions", "v1beta1", "Deployment", "1.9", defaults=extensions_defaults, decode=decode, encode=encode
         ),
     ),
     subresources=(SCALE, status_of("Deployment")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.api.kind import SCALE, Column, Kind, Version, status_of
+from navarch.api.kind import SCALE, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, selector_cell, template_cells
@@ -33,18 +33,11 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     workload.selected_template(obj["spec"], "deployment", errs)
 
 
-def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    counts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
-    workload.replica_counts(new.get("status") or {}, errs, *counts)
-
-
 def row(obj: Obj, now: float) -> list[Any]:
-    spec, status = obj["spec"], obj.get("status") or {}
+    spec = obj["spec"]
     return [
         obj["metadata"]["name"],
-        spec.get("replicas", 0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
+        *workload.pods_cells(obj),
         age_of(obj, now),
         *template_cells(spec.get("template")),
         selector_cell(spec.get("selector")),
@@ -58,26 +51,24 @@ KIND = Kind(
     categories=("all",),
     versions=(
         Version(group="apps", version="v1", definition="io.k8s.api.apps.v1.ReplicaSet"),
-        workload.retired("apps", "v1beta2", "ReplicaSet", "v1.9"),
-        workload.retired("extensions", "v1beta1", "ReplicaSet", "v1.9", defaults=retired_defaults),
+        workload.retired("apps", "v1beta2", "ReplicaSet", "1.9"),
+        workload.retired("extensions", "v1beta1", "ReplicaSet", "1.9", defaults=retired_defaults),
     ),
     subresources=(SCALE, status_of("ReplicaSet")),
     defaults=defaults,
     validate=validate,
     validate_update=workload.immutable_selector,
-    validate_status_update=validate_status_update,
+    validate_status_update=workload.pods_status,
     warnings=workload_warnings,
     has_generation=True,
     columns=(
         NAME,
-        Column(name="Desired", type="integer", description="How many pods there should be."),
-        Column(name="Current", type="integer", description="How many pods there are."),
-        Column(name="Ready", type="integer", description="How many of them are ready."),
+        *workload.PODS_COLUMNS,
         AGE,
         *TEMPLATE_COLUMNS,
         SELECTOR,
     ),
     row=row,
-    fields=lambda obj: {"status.replicas": str((obj.get("status") or {}).get("replicas", 0))},
+    fields=workload.pods_fields,
     extra={"scale": workload.SCALE_PATHS},
 )

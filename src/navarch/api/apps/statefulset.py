@@ -149,9 +149,9 @@ KIND = Kind(
             definition="io.k8s.api.apps.v1.StatefulSet",
             validate_create=validate_create,
         ),
-        workload.retired("apps", "v1beta2", "StatefulSet", "v1.9", validate_create=validate_create),
+        workload.retired("apps", "v1beta2", "StatefulSet", "1.9", validate_create=validate_create),
         workload.retired(
-            "apps", "v1beta1", "StatefulSet", "v1.9", defaults=retired_defaults, validate_create=validate_create
+            "apps", "v1beta1", "StatefulSet", "1.9", defaults=retired_defaults, validate_create=validate_create
         ),
     ),
     subresources=(SCALE, status_of("StatefulSet")),

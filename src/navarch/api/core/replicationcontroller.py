@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.api.kind import SCALE, Column, Kind, Version, status_of
+from navarch.api.kind import SCALE, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import AGE, NAME, SELECTOR, TEMPLATE_COLUMNS, labels_cell, template_cells
@@ -51,18 +51,11 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         errs.forbidden("spec.template.spec.activeDeadlineSeconds", message)
 
 
-def validate_status_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    counts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
-    workload.replica_counts(new.get("status") or {}, errs, *counts)
-
-
 def row(obj: Obj, now: float) -> list[Any]:
-    spec, status = obj["spec"], obj.get("status") or {}
+    spec = obj["spec"]
     return [
         obj["metadata"]["name"],
-        spec.get("replicas", 0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
+        *workload.pods_cells(obj),
         age_of(obj, now),
         *template_cells(spec.get("template")),
         labels_cell(spec.get("selector")),
@@ -78,20 +71,18 @@ KIND = Kind(
     subresources=(SCALE, status_of("ReplicationController")),
     defaults=defaults,
     validate=validate,
-    validate_status_update=validate_status_update,
+    validate_status_update=workload.pods_status,
     warnings=workload_warnings,
     has_generation=True,
     default_propagation="orphan",
     columns=(
         NAME,
-        Column(name="Desired", type="integer", description="How many pods there should be."),
-        Column(name="Current", type="integer", description="How many pods there are."),
-        Column(name="Ready", type="integer", description="How many of them are ready."),
+        *workload.PODS_COLUMNS,
         AGE,
         *TEMPLATE_COLUMNS,
         SELECTOR,
     ),
     row=row,
-    fields=lambda obj: {"status.replicas": str((obj.get("status") or {}).get("replicas", 0))},
+    fields=workload.pods_fields,
     extra={"scale": workload.SCALE_PATHS},
 )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.api.kind import Version
+from navarch.api.kind import Column, Version
 from navarch.api.podspec import checks
 from navarch.api.podspec.validation import validate_template
+from navarch.api.retired import retired as retired_version
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.selectors import from_label_selector
 from navarch.machinery.types import Obj
 
 SCALE_PATHS = {"spec": "spec.replicas", "status": "status.replicas", "selector": "spec.selector"}
-
-
+PODS_COLUMNS = (
+    Column(name="Desired", type="integer", description="How many pods there should be."),
+    Column(name="Current", type="integer", description="How many pods there are."),
+    Column(name="Ready", type="integer", description="How many of them are ready."),
+)
 TITLES = {"statefulset": "StatefulSet", "daemonset": "DaemonSet"}
 """How messages call them; all others are called ReplicaSet."""
 
@@ -98,6 +102,22 @@ def replica_counts(status: Obj, errs: FieldErrors, *bounded: str, ready: str = "
         errs.invalid("status.availableReplicas", available, f"cannot be greater than {ready}")
 
 
+def pods_status(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    """The status of what keeps so many pods of one template: ReplicaSets and ReplicationControllers."""
+    replica_counts(new.get("status") or {}, errs, "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+
+
+def pods_cells(obj: Obj) -> list[int]:
+    """The cells of PODS_COLUMNS."""
+    spec, status = obj["spec"], obj.get("status") or {}
+    return [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
+
+
+def pods_fields(obj: Obj) -> dict[str, str]:
+    """What field selectors may name."""
+    return {"status.replicas": str((obj.get("status") or {}).get("replicas", 0))}
+
+
 def collisions(new: Obj, old: Obj, errs: FieldErrors) -> None:
     """Of statuses: the number of collisions never falls."""
     status, before = new.get("status") or {}, old.get("status") or {}
@@ -120,11 +140,4 @@ def selector_from_template(spec: Obj) -> None:
 
 def retired(group: str, version: str, kind: str, since: str, **hooks: Any) -> Version:
     """A version of apps kinds that upstream stopped serving in 1.16."""
-    gv = f"{group}/{version}"
-    return Version(
-        group=group,
-        version=version,
-        definition=f"io.k8s.api.{group}.{version}.{kind}",
-        deprecation=f"{gv} {kind} is deprecated in {since}+, unavailable in v1.16+; use apps/v1 {kind}",
-        **hooks,
-    )
+    return retired_version(group, version, kind, since, "1.16", "apps/v1", **hooks)

@@ -8,6 +8,7 @@ from navarch.api.conditions import validate_conditions
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.printing import AGE, NAME
+from navarch.api.retired import retired
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -93,14 +94,15 @@ KIND = Kind(
     short_names=("pdb",),
     versions=(
         Version(group="policy", version="v1", definition="io.k8s.api.policy.v1.PodDisruptionBudget", decode=decode),
-        Version(
-            group="policy",
-            version="v1beta1",
-            definition="io.k8s.api.policy.v1beta1.PodDisruptionBudget",
+        retired(
+            "policy",
+            "v1beta1",
+            "PodDisruptionBudget",
+            "1.21",
+            "1.25",
+            "policy/v1",
             decode=decode_v1beta1,
             encode=encode_v1beta1,
-            deprecation="policy/v1beta1 PodDisruptionBudget is deprecated in v1.21+, unavailable in v1.25+; "
-            "use policy/v1 PodDisruptionBudget",
         ),
     ),
     subresources=(status_of("PodDisruptionBudget"),),

@@ -5,11 +5,11 @@ Source: component-helpers/auth/rbac/validation (Covers), pkg/registry/rbac/valid
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from navarch.apiserver.auth.rbac import Rule
+from navarch.machinery import gotext
 
 MOST = 50_000
 """Single permissions that one check looks at: rules multiply."""
@@ -99,4 +99,4 @@ def _describe(key: Permission, verbs: Sequence[str]) -> str:
 
 def quoted(words: Iterable[str]) -> str:
     """A list as Go's %q shows it."""
-    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+    return "[" + " ".join(gotext.quoted(word) for word in words) + "]"

@@ -7,7 +7,6 @@ user may do this very request in the mode (`impersonate-on:MODE:VERB`), and whet
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -16,6 +15,7 @@ from navarch.apiserver.auth.interface import Attributes, Decision
 from navarch.apiserver.filters.access import attributes_of, denied
 from navarch.apiserver.request import ANONYMOUS, Handler, Request, Response, User
 from navarch.machinery import errors, names
+from navarch.machinery.gotext import quoted
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 MASTERS = "system:masters"
@@ -71,11 +71,11 @@ def _shown(uid: str, groups: tuple[str, ...], extra: tuple[tuple[str, tuple[str,
     """A user without a name as Go shows it."""
 
     def words(values: tuple[str, ...]) -> str:
-        return "[]string{" + ", ".join(map(json.dumps, values)) + "}" if values else "[]string(nil)"
+        return "[]string{" + ", ".join(map(quoted, values)) + "}" if values else "[]string(nil)"
 
-    pairs = ", ".join(f"{json.dumps(key)}:{words(values)}" for key, values in extra)
+    pairs = ", ".join(f"{quoted(key)}:{words(values)}" for key, values in extra)
     shown = f"map[string][]string{{{pairs}}}" if extra else "map[string][]string(nil)"
-    return f'&user.DefaultInfo{{Name:"", UID:{json.dumps(uid)}, Groups:{words(groups)}, Extra:{shown}}}'
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(uid)}, Groups:{words(groups)}, Extra:{shown}}}'
 
 
 def impersonated(asked: Attributes, wanted: User, decide: Decide) -> Impersonated:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Protocol
 
 from navarch.api.kind import Prepare, ValidateUpdate
 from navarch.apiserver.registry.call import Call, DeleteOptions
@@ -119,10 +118,6 @@ class NamedBinding(Virtual):
     async def create(self, call: Call, body: Obj) -> Obj:
         name = body["metadata"].get("name", "")
         return await self._binding.create(replace(call, name=name, subresource="binding"), body)
-
-
-class Deleter(Protocol):
-    async def delete(self, call: Call, options: DeleteOptions) -> tuple[Entry, bool]: ...
 
 
 class Eviction(Virtual):

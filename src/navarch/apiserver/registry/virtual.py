@@ -19,28 +19,22 @@ class Virtual:
     """The schema's name of what a client sends."""
 
     async def get(self, call: Call) -> Obj:
-        raise _not_allowed()
+        raise errors.method_not_allowed()
 
     async def everything(self, call: Call) -> list[Obj]:
-        raise _not_allowed()
+        raise errors.method_not_allowed()
 
     async def create(self, call: Call, body: Obj) -> Obj:
         """POST; `body` is the handler's own. Answers with code 201."""
-        raise _not_allowed()
+        raise errors.method_not_allowed()
 
     async def update(self, call: Call, change: Change) -> Obj:
         """PUT and PATCH."""
-        raise _not_allowed()
+        raise errors.method_not_allowed()
 
     async def apply(self, call: Call, applied: Obj, force: bool) -> Obj:
         """Server-side apply."""
-        raise _not_allowed()
-
-
-def _not_allowed() -> errors.StatusError:
-    return errors.StatusError(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
-    )
+        raise errors.method_not_allowed()
 
 
 def success() -> Obj:

@@ -24,8 +24,6 @@ AUTHORIZATION = 350_000
 MAX_FORMAT_REGEX = 128
 PER_CALL_LIMIT = 1_000_000
 """Units that one evaluation may cost."""
-RUNTIME_BUDGET = 10_000_000
-"""Units that all expressions about one object may cost."""
 
 Spend = Callable[[Sequence[Any], Any], int]
 """(arguments, the target first; result) -> units."""

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-OBJECT = "object"
-
-
-class Sized(Protocol):
-    """What a schema says of how large a value can get."""
-
-    max_elements: int | None
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Protocol
@@ -253,11 +252,3 @@ def to_plain(value: Any) -> Any:
             return to_plain(value.value)
         case _:
             raise CelError(f"unsupported conversion of {type_name(value)} to JSON")
-
-
-def field_of(obj: Mapping[str, Any], name: str) -> Any:
-    """Raises CelError."""
-    try:
-        return obj[name]
-    except KeyError:
-        raise CelError(f"no such key: {name}") from None

@@ -10,6 +10,7 @@ from navarch.machinery.cel.declarations import Library, library, member, over
 from navarch.machinery.cel.library.standard import double_text, pattern, to_string
 from navarch.machinery.cel.types import DYN, INT, STRING, list_of
 from navarch.machinery.cel.values import CelError, Duration, Timestamp, TypeValue, UInt, type_name
+from navarch.machinery.gotext import ESCAPES
 
 STRINGS_LIST = list_of(STRING)
 SPACES = " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -88,21 +89,8 @@ def join(items: Any, separator: Any = "") -> str:
     return text_of(separator).join(text_of(item) for item in items)
 
 
-_QUOTES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    "\\": "\\\\",
-    '"': '\\"',
-}
-
-
 def quote(text: Any) -> str:
-    return '"' + "".join(_QUOTES.get(c, c) for c in text_of(text)) + '"'
+    return '"' + "".join(ESCAPES.get(c, c) for c in text_of(text)) + '"'
 
 
 # -- format
