@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from navarch.client.interface import Resource
 from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
-from navarch.controllers import objects
-from navarch.controlloop.plan import Caches, Plan, Update, Watch
-from navarch.machinery.types import Key, Obj, key_of
+from navarch.controllers.protection import guard, own_key
+from navarch.controlloop.plan import Caches, Plan, Watch
+from navarch.machinery.types import Key, Obj
 
 CLASSES = Resource("storage.k8s.io", "v1", "volumeattributesclasses", namespaced=False)
 FINALIZER = "kubernetes.io/vac-protection"
@@ -39,7 +39,7 @@ class AttributesClassProtectionController:
     def __init__(self) -> None:
         index: dict[str, Callable[[Obj], Iterable[str]]] = {"attributesclass": classes_of}
         self.watches = (
-            Watch(CLASSES, _own),
+            Watch(CLASSES, own_key),
             Watch(PERSISTENT_VOLUME_CLAIMS, _users, index),
             Watch(PERSISTENT_VOLUMES, _users, index),
         )
@@ -52,24 +52,7 @@ class AttributesClassProtectionController:
         return Observed(found, any(caches[kind].by_index("attributesclass", key.name) for kind in users))
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
-        found = observed.attributes
-        finalizers: list[str] = found["metadata"].get("finalizers") or []
-        if objects.is_deleting(found):
-            if FINALIZER not in finalizers or observed.used:
-                return Plan(reasons=["volumes or claims use it" if observed.used else "it is not ours to keep"])
-            kept = [name for name in finalizers if name != FINALIZER]
-        elif FINALIZER not in finalizers:
-            kept = [*finalizers, FINALIZER]
-        else:
-            return Plan(reasons=["it is guarded"])
-        made = {**found, "metadata": {**found["metadata"], "finalizers": kept}}
-        return Plan(
-            [Update(CLASSES, made)], reasons=["to be guarded" if len(kept) > len(finalizers) else "nobody uses it"]
-        )
-
-
-def _own(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
-    return [key_of(new)] if new is not None else ()
+        return guard(CLASSES, observed.attributes, FINALIZER, observed.used)
 
 
 def _users(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:

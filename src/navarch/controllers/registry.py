@@ -22,8 +22,10 @@ from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
+from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
 from navarch.controllers.servicecidrs import ServiceCidrController
+from navarch.controllers.statefulset.controller import StatefulSetController
 from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
 from navarch.machinery.types import Key
@@ -59,6 +61,7 @@ def all_controllers(
         Entry(ReplicaSetController(), "replicaset-controller"),
         Entry(ReplicaSetController(REPLICATION_CONTROLLER), "replication-controller"),
         Entry(DeploymentController(), "deployment-controller"),
+        Entry(StatefulSetController(), "statefulset-controller"),
         Entry(EndpointSliceController(), "endpointslice-controller"),
         Entry(EndpointSliceMirroringController(), "endpointslicemirroring-controller"),
         Entry(EndpointsController(), "endpoint-controller"),
@@ -71,6 +74,8 @@ def all_controllers(
         Entry(PodGcController(world, client_for(account_user("pod-garbage-collector"))), "pod-garbage-collector", 5),
         Entry(ClusterRoleAggregationController(), "clusterrole-aggregation-controller", 1),
         Entry(ServiceCidrController(), "service-cidrs-controller", 1),
+        Entry(ClaimProtectionController(), "pvc-protection-controller"),
+        Entry(VolumeProtectionController(), "pv-protection-controller", 1),
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
     ]
     if root_ca:

@@ -1,16 +1,20 @@
-"""What keeps ServiceCIDRs and VolumeAttributesClasses from going."""
+"""What keeps ServiceCIDRs, VolumeAttributesClasses, claims and volumes from going."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from tests.support.hollow import cluster, until
 
-from navarch.controllers import attributesclasses, servicecidrs
+from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from navarch.controllers import attributesclasses, protection, servicecidrs
 from navarch.controllers.attributesclasses import AttributesClassProtectionController, classes_of
+from navarch.controllers.protection import ClaimProtectionController
 from navarch.controllers.servicecidrs import GRACE_SECONDS, ServiceCidrController
 from navarch.controlloop.plan import Patch, Plan, Update
 from navarch.machinery.clock import rfc3339
+from navarch.machinery.types import GroupResource
 
 NOW = 1_800_000_000.0
 READY = {"type": "Ready", "status": "True"}
@@ -95,3 +99,54 @@ def test_users_are_those_who_want_have_or_change_to_it() -> None:
     }
     assert classes_of(claim) == {"a", "b", "c"}
     assert classes_of({"spec": {}}) == set()
+
+
+def mounting(**fields: Any) -> dict[str, Any]:
+    meta = {"name": "p", "namespace": "default", "uid": "pod", **fields.pop("metadata", {})}
+    volumes = fields.pop("volumes", [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    return {"metadata": meta, "spec": {"nodeName": "n", "volumes": volumes, **fields}}
+
+
+EPHEMERAL = [{"name": "v", "ephemeral": {"volumeClaimTemplate": {}}}]
+OWNER = {"ownerReferences": [{"kind": "Pod", "name": "p", "uid": "pod", "controller": True}]}
+SHUT_DOWN = {"deletionTimestamp": "x", "deletionGracePeriodSeconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("pod", "claim", "used"),
+    [
+        (mounting(), "data", True),
+        (mounting(), "other", False),
+        (mounting(nodeName=""), "data", False),
+        (mounting(metadata=SHUT_DOWN), "data", True),
+        (mounting(volumes=EPHEMERAL), "p-v", True),
+        (mounting(volumes=EPHEMERAL, metadata=SHUT_DOWN), "p-v", False),
+        (mounting(volumes=EPHEMERAL, metadata={"uid": "another"}), "p-v", False),
+    ],
+)
+def test_a_claim_stays_while_a_pod_on_a_node_has_it(pod: dict[str, Any], claim: str, used: bool) -> None:
+    going = {"name": claim, "namespace": "default", "uid": "c", "deletionTimestamp": "x", **OWNER}
+    going["finalizers"] = [ClaimProtectionController.finalizer]
+    plan = ClaimProtectionController().reconcile(protection.Observed({"metadata": going}, [pod]), NOW)
+    assert (not plan.actions) if used else finalizers(plan) == []
+
+
+async def test_claims_and_volumes_go_when_nothing_uses_them() -> None:
+    async with cluster(1) as (server, _):
+        client = server.system
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        await client.create(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": "data"}, "spec": spec}, "default")
+        body = mounting(containers=[{"name": "c", "image": "a"}], nodeName="hollow-0")
+        await client.create(PODS, {"metadata": {"name": "p"}, "spec": body["spec"]}, "default")
+        claims = server.registries[GroupResource("", "persistentvolumeclaims")].cache
+        await client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await client.patch(PODS, "p", {"metadata": {"labels": {"still": "there"}}}, "default")
+        kept = await client.get(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        assert kept["metadata"]["deletionTimestamp"]
+        await client.delete(PODS, "p", "default")
+        await until("the claim is gone", lambda: claims.get("default", "data") is None)
+        volume = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/tmp/v"}}
+        await client.create(PERSISTENT_VOLUMES, {"metadata": {"name": "v"}, "spec": volume})
+        await client.delete(PERSISTENT_VOLUMES, "v")
+        volumes = server.registries[GroupResource("", "persistentvolumes")].cache
+        await until("the volume is gone", lambda: volumes.get("", "v") is None)

@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.support.apiserver import api_server
+from tests.support.hollow import cluster, until
 
-from navarch.apiserver.server import ApiServer
 from navarch.client.resources import DEPLOYMENTS, LEASES, NODES, PODS
-from navarch.cluster.config import ClusterConfig
-from navarch.controllers import registry
-from navarch.scheduler.scheduler import Scheduler
-from navarch.sim.hollow import HollowNodes, Shape
 
 CONTAINER = {"name": "c", "image": "nginx"}
-
-
-@asynccontextmanager
-async def cluster(nodes: int) -> AsyncIterator[tuple[ApiServer, HollowNodes]]:
-    async with api_server() as server:
-        running = await registry.run(lambda _: server.system, server.world, ClusterConfig())
-        scheduler = Scheduler(server.system, server.world)
-        hollow = HollowNodes(server.system, server.world, nodes, shape=Shape(zones=("a", "b")))
-        await scheduler.start()
-        await hollow.start()
-        try:
-            yield server, hollow
-        finally:
-            await hollow.stop()
-            await scheduler.stop()
-            await running.stop()
-
-
-async def until(what: str, holds: Callable[[], Any]) -> Any:
-    for _ in range(600):
-        if found := holds():
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"not within 12 s: {what}")
 
 
 def pod(name: str, policy: str = "Always", **notes: str) -> dict[str, Any]:
@@ -55,7 +24,6 @@ async def test_a_deployment_gets_ready_and_goes() -> None:
         spec = {"replicas": 12, "selector": {"matchLabels": {"a": "b"}}, "template": template}
         client = server.system
         await client.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": spec}, "default")
-        find = server.lookup
         resource = server.registries
 
         def available() -> bool:
@@ -70,7 +38,6 @@ async def test_a_deployment_gets_ready_and_goes() -> None:
         await client.delete(DEPLOYMENTS, "d", "default")
         cache = next(r for k, r in resource.items() if k.resource == "pods").cache
         await until("no pod is left", lambda: not list(cache.range("default")))
-        assert find is not None
 
 
 async def test_pods_end_as_they_say() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS
 from navarch.controllers import objects
 from navarch.controllers.statefulset import pods as pod_rules
-from navarch.controlloop.plan import Create, Patch, Report
+from navarch.controlloop.plan import Create, Report, Update
 from navarch.machinery import trees
-from navarch.machinery.types import Obj, key_of
+from navarch.machinery.types import Obj
 
 SET, POD = ("apps/v1", "StatefulSet"), ("v1", "Pod")
 
@@ -69,17 +69,17 @@ def stale(stateful_set: Obj, pod: Obj, existing: Mapping[str, Obj]) -> bool:
     )
 
 
-def owners(stateful_set: Obj, pod: Obj, existing: Mapping[str, Obj]) -> list[Patch]:
+def owners(stateful_set: Obj, pod: Obj, existing: Mapping[str, Obj]) -> list[Update]:
     """The changes of ownership that the retention policy asks for."""
-    changed: list[Patch] = []
+    changed: list[Update] = []
     for wanted in claims_of(stateful_set, pod_rules.ordinal_of(pod)):
         claim = existing.get(wanted["metadata"]["name"])
         if claim is None:
             continue
         references = _owned(stateful_set, pod, claim)
         if references != _references(claim):
-            change = {"metadata": {"ownerReferences": references or None}}
-            changed.append(Patch(PERSISTENT_VOLUME_CLAIMS, key_of(claim), objects.exact(claim, change)))
+            owned = {**claim, "metadata": {**claim["metadata"], "ownerReferences": references}}
+            changed.append(Update(PERSISTENT_VOLUME_CLAIMS, owned))
     return changed
 
 
