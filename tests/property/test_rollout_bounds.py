@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from navarch.client.resources import DEPLOYMENTS, PODS
@@ -150,6 +150,7 @@ bound = st.one_of(st.integers(0, 4), st.sampled_from(["0%", "10%", "25%", "50%",
         st.tuples(st.sampled_from(["deployment", "set", "ready", "image"]), st.integers(0, 99)), max_size=60
     ),
 )
+@example(replicas=2, surge=0, unavailable=0, steps=[("deployment", 0)] * 3 + [("image", 2)])  # a status from before
 def test_a_rollout_keeps_its_bounds_and_ends(replicas: int, surge: Any, unavailable: Any, steps: Any) -> None:
     cluster = Cluster(replicas, surge, unavailable)
     cluster.settle(was_available=False)

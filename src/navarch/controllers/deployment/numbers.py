@@ -82,24 +82,29 @@ def new_set_replicas(deployment: Obj, all_replicas: int, new_replicas: int) -> i
     return new_replicas + min(room, wanted - new_replicas)
 
 
+def available_of(replica_set: Obj) -> int:
+    """How many pods will be available once the set has its size: its status may tell of a time before it shrank."""
+    return min(count_of(replica_set, "availableReplicas"), replicas_of(replica_set))
+
+
 def scale_down_old(deployment: Obj, new: Obj, old: Sequence[Obj]) -> dict[str, int]:
     """New sizes (by name) of the old sets that can shrink now: pods that are not available first, then as many as
     availability allows, from the oldest set on."""
     sizes = {s["metadata"]["name"]: replicas_of(s) for s in old}
     minimum = replicas_of(deployment) - max_unavailable(deployment)
-    not_ready = replicas_of(new) - count_of(new, "availableReplicas")
+    not_ready = replicas_of(new) - available_of(new)
     room = total([*old, new]) - minimum - not_ready
     if room <= 0:
         return {}
     ordered = sorted(active(old), key=by_creation)
     for replica_set in ordered:
         name = replica_set["metadata"]["name"]
-        sick = sizes[name] - count_of(replica_set, "availableReplicas")
+        sick = sizes[name] - available_of(replica_set)
         step = min(room, sick)
         if step > 0:
             sizes[name] -= step
             room -= step
-    spare = total_of([*old, new], "availableReplicas") - minimum
+    spare = sum(map(available_of, (*old, new))) - minimum
     for replica_set in ordered:
         name = replica_set["metadata"]["name"]
         step = min(spare, sizes[name])
