@@ -29,6 +29,13 @@ def address(cluster: Cluster) -> str:
     return cluster.get("service", "ngx")["spec"]["clusterIP"]
 
 
+def living(cluster: Cluster) -> dict[str, Any]:
+    """A pod of the deployment that is there to stay: others may be on their way out."""
+    cluster.kubectl("rollout", "status", "deployment/ngx", "--timeout=60s")
+    pods = cluster.get("pods", "-l", "run=ngx")["items"]
+    return next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+
 def test_everything_is_listed(cluster: Cluster, address: str) -> None:
     listed = cluster.kubectl("get", "nodes,pods,services", "-A", "-o", "wide").stdout
     lines = listed.splitlines()
@@ -49,7 +56,7 @@ def test_a_pod_reaches_it_by_name(cluster: Cluster, address: str) -> None:
 
 
 def test_a_deleted_pod_is_replaced_and_the_service_goes_on(cluster: Cluster, address: str) -> None:
-    before = cluster.get("pods", "-l", "run=ngx")["items"][0]["metadata"]["name"]
+    before = living(cluster)["metadata"]["name"]
     cluster.kubectl("delete", "pod", "-l", "run=ngx")
     cluster.kubectl("rollout", "status", "deployment/ngx", "--timeout=60s")
     after = [p["metadata"]["name"] for p in cluster.get("pods", "-l", "run=ngx")["items"]]
@@ -153,7 +160,7 @@ def test_port_forward(cluster: Cluster, address: str) -> None:
 
 
 def test_files_are_copied_both_ways(cluster: Cluster, address: str) -> None:
-    pod = cluster.get("pods", "-l", "run=ngx")["items"][0]["metadata"]["name"]
+    pod = living(cluster)["metadata"]["name"]
     local = cluster.directory / "page.html"
     local.write_text("copied in\n")
     cluster.kubectl("cp", str(local), f"{pod}:/usr/share/nginx/html/copied.html")
@@ -164,7 +171,7 @@ def test_files_are_copied_both_ways(cluster: Cluster, address: str) -> None:
 
 
 def test_describe_tells_the_story(cluster: Cluster, address: str) -> None:
-    pod = cluster.get("pods", "-l", "run=ngx")["items"][0]["metadata"]["name"]
+    pod = living(cluster)["metadata"]["name"]
     told = cluster.kubectl("describe", "pod", pod).stdout
     for word in (
         "Scheduled",
@@ -192,7 +199,7 @@ def test_explain_and_edit(cluster: Cluster, address: str) -> None:
 
 
 def test_why_says_why(cluster: Cluster, address: str) -> None:
-    pod = cluster.get("pods", "-l", "run=ngx")["items"][0]
+    pod = living(cluster)
     said = cluster.navarch("why", "pod", pod["metadata"]["name"]).stdout
     assert pod["spec"]["nodeName"] in said
     cluster.kubectl("run", "nowhere", "--image=busybox", '--overrides={"spec":{"nodeSelector":{"disk":"ssd"}}}')
