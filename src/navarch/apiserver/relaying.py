@@ -136,7 +136,7 @@ def dial_error(pool: Pool, error: Exception) -> str:
     """Why there is no connection, as upstream's clients word it."""
     cause = error.__cause__
     host = f"[{pool.host}]" if ":" in pool.host else pool.host
-    if isinstance(cause, OSError) and cause.errno:
+    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
         return f"dial tcp {host}:{pool.port}: connect: {os.strerror(cause.errno).lower()}"
     return f"dial tcp {host}:{pool.port}: {error}"
 

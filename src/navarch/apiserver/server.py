@@ -42,7 +42,9 @@ from navarch.apiserver.relaying import KubeletAccess, Pools
 from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
+from navarch.apiserver.services import SERVICE_NAME, Services
 from navarch.apiserver.watchcache import CacheSet
+from navarch.apiserver.webhooks import Webhooks
 from navarch.client.resources import SECRETS
 from navarch.machinery import errors
 from navarch.machinery.clock import World
@@ -100,6 +102,8 @@ class ApiServer:
         self.config = config
         self.kinds: tuple[Kind, ...] = kinds()
         self.caches = CacheSet(store, self.kinds)
+        self.webhooks = Webhooks(Services(self.lookup, self.slices_of))
+        """Asks webhooks, by their clientConfig."""
         self.admission = Chain(standard_plugins(self.caches, world, self.decide))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
@@ -225,9 +229,15 @@ class ApiServer:
         if self.audit is not None:
             await self.audit.log.close()
         self._pools.close()
+        self.webhooks.close()
         self.caches.stop()
 
     # -- what the edges use
+
+    def slices_of(self, namespace: str, service: str) -> list[Obj]:
+        """A service's EndpointSlices."""
+        slices = self.caches[GroupResource("discovery.k8s.io", "endpointslices")]
+        return [e.obj for e in slices.range(namespace) if e.labels.get(SERVICE_NAME) == service]
 
     def client(self, user: User) -> InProcessClient:
         """A client in this process that acts as `user`."""

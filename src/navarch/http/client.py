@@ -217,8 +217,12 @@ class ChannelTunnel:
 class Pool:
     """Connections to one server."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str = "", *, repeatable: bool = False
+    ) -> None:
+        """`repeatable`: every request, not only GET, may be sent again where a kept connection breaks."""
         self.host, self.port = host, port
+        self._repeatable = repeatable
         self._tls = tls
         self._server_name = (server_name or host) if tls else None
         self._idle: list[Channel] = []
@@ -275,7 +279,9 @@ class Pool:
             try:
                 return Stream(*await self._ask(channel, head, body), channel, self)
             except ConnectionError:
-                if method != "GET":  # it may have arrived; only what is harmless is asked again
+                if (
+                    method != "GET" and not self._repeatable
+                ):  # it may have arrived; only what is harmless is asked again
                     raise
         channel = await self._connect()
         return Stream(*await self._ask(channel, head, body), channel, self)
@@ -297,9 +303,7 @@ class Pool:
                 return channel
         except TimeoutError:
             raise ConnectionError(f"{self.host}:{self.port} did not answer") from None
-        except ssl.SSLError as error:
-            raise ConnectionError(f"{self.host}:{self.port}: {error}") from None
-        except OSError as error:
+        except OSError as error:  # TLS failures are among them
             raise ConnectionError(f"{self.host}:{self.port}: {error}") from error
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:

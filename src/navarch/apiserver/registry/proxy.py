@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -22,19 +21,16 @@ from navarch.apiserver.relaying import (
     wants_upgrade,
 )
 from navarch.apiserver.request import Request, RequestInfo, Response
+from navarch.apiserver.services import Lookup, SlicesOf, ready_endpoints
 from navarch.machinery import errors
-from navarch.machinery.types import GroupResource, Obj
+from navarch.machinery.types import GroupResource
 
 PODS, SERVICES, NODES = (GroupResource("", name) for name in ("pods", "services", "nodes"))
-SERVICE_NAME = "kubernetes.io/service-name"
 REWRITTEN = 4 * 1024 * 1024
 """Bytes of an HTML page whose links are rewritten; longer ones pass as they are."""
 _LINK = re.compile(
     rb"""(\s(?:href|src|action|cite|data|formaction|longdesc|poster|background)\s*=\s*["']?)(/[^"'\s>]*)""", re.I
 )
-Lookup = Callable[[GroupResource, str, str], "Obj | None"]
-SlicesOf = Callable[[str, str], Iterable[Obj]]
-"""(namespace, service) -> its EndpointSlices."""
 
 
 class Named(NamedTuple):
@@ -148,15 +144,7 @@ class Proxies:
         slices = list(self._slices_of(namespace, named.name))
         if not slices:
             raise errors.not_found(SERVICES, named.name)
-        goals = [
-            (address, port["port"])
-            for piece in slices
-            for port in piece.get("ports") or ()
-            if (port.get("name") or "") == wanted and port.get("port")
-            for endpoint in piece.get("endpoints") or ()
-            if (endpoint.get("conditions") or {}).get("ready") is not False
-            for address in endpoint.get("addresses") or ()
-        ]
+        goals = ready_endpoints(slices, wanted)
         if not goals:
             asked = target if any(piece.get("endpoints") for piece in slices) else named.name
             raise errors.service_unavailable(f'no endpoints available for service "{asked}"')

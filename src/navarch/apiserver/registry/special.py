@@ -16,7 +16,7 @@ from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
 from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
 from navarch.apiserver.registry.policies import AdmissionPolicyRegistry, PolicyBindingRegistry
-from navarch.apiserver.registry.proxy import SERVICE_NAME, Proxies
+from navarch.apiserver.registry.proxy import Proxies
 from navarch.apiserver.registry.rbac import PolicyRegistry
 from navarch.apiserver.registry.reviews import review_handlers
 from navarch.apiserver.registry.scale import Scale
@@ -28,7 +28,7 @@ from navarch.apiserver.registry.volume import VolumeRegistry
 from navarch.apiserver.relaying import Pools
 from navarch.apiserver.request import Request, RequestInfo, Response
 from navarch.apiserver.watchcache import ResourceCache
-from navarch.machinery.types import GroupResource, Obj
+from navarch.machinery.types import GroupResource
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
@@ -96,12 +96,7 @@ Carried = Callable[[Request, RequestInfo], Awaitable[Response]]
 
 def carried_resources(server: ApiServer, pools: Pools) -> dict[tuple[GroupResource, str], Carried]:
     """Subresources whose requests are carried on to where the object runs."""
-    slices = server.registries[GroupResource("discovery.k8s.io", "endpointslices")].cache
-
-    def slices_of(namespace: str, service: str) -> list[Obj]:
-        return [e.obj for e in slices.range(namespace) if e.labels.get(SERVICE_NAME) == service]
-
-    streams, proxies = PodStreams(server.lookup, pools), Proxies(server.lookup, slices_of, pools)
+    streams, proxies = PodStreams(server.lookup, pools), Proxies(server.lookup, server.slices_of, pools)
     found: dict[tuple[GroupResource, str], Carried] = {
         (GroupResource("", "pods"), name): streams.handle for name in ("attach", "exec", "log", "portforward")
     }
