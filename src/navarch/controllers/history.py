@@ -20,6 +20,8 @@ from navarch.machinery.types import Obj, key_of
 
 REVISIONS = Resource("apps", "v1", "controllerrevisions")
 HASH = "controller.kubernetes.io/hash"
+POD_HASH = "controller-revision-hash"
+"""On pods; and on the revisions of DaemonSets."""
 NAME_MAX = 223
 """Of the owner's name in a revision's."""
 
@@ -38,6 +40,31 @@ class History(NamedTuple):
 def by_number(revisions: Iterable[Obj]) -> list[Obj]:
     """Oldest first."""
     return sorted(revisions, key=lambda r: (r.get("revision", 0), objects.created_at(r), r["metadata"]["name"]))
+
+
+class Claimed(NamedTuple):
+    mine: list[Obj]
+    """Oldest first."""
+    actions: list[Action]
+    """Adoptions and releases."""
+
+
+def claim(owner: Obj, kind: str, candidates: Iterable[Obj]) -> Claimed:
+    """The owner's revisions among its own and the orphans of its namespace: those that its selector matches. An owner
+    that is being deleted takes and leaves nothing."""
+    selector, uid, dying = owner["spec"].get("selector"), objects.uid_of(owner), objects.is_deleting(owner)
+    claimed = Claimed([], [])
+    for revision in candidates:
+        fits, controller = objects.selects(selector, objects.labels_of(revision)), objects.controller_uid(revision)
+        if controller == uid:
+            if fits or dying:
+                claimed.mine.append(revision)
+            else:
+                claimed.actions.append(objects.release(REVISIONS, revision, owner))
+        elif not controller and fits and not dying and not objects.is_deleting(revision):
+            claimed.actions.append(objects.adopt(REVISIONS, revision, owner, "apps/v1", kind))
+            claimed.mine.append(revision)
+    return Claimed(by_number(claimed.mine), claimed.actions)
 
 
 def template_data(owner: Obj) -> Obj:
@@ -63,7 +90,8 @@ def hash_of(data: Obj, collisions: int) -> str:
 def new_revision(owner: Obj, kind: str, number: int, collisions: int) -> Obj:
     data = template_data(owner)
     hashed = hash_of(data, collisions)
-    labels = {**((owner["spec"]["template"].get("metadata") or {}).get("labels") or {}), HASH: hashed}
+    label = POD_HASH if kind == "DaemonSet" else HASH
+    labels = {**((owner["spec"]["template"].get("metadata") or {}).get("labels") or {}), label: hashed}
     meta = {
         "name": f"{owner['metadata']['name'][:NAME_MAX]}-{hashed}",
         "namespace": owner["metadata"]["namespace"],

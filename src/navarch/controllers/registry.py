@@ -12,6 +12,7 @@ from navarch.client.interface import Client
 from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController, Sign
 from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.attributesclasses import AttributesClassProtectionController
+from navarch.controllers.daemonset.controller import DaemonSetController
 from navarch.controllers.deployment.controller import DeploymentController
 from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
@@ -62,6 +63,7 @@ def all_controllers(
         Entry(ReplicaSetController(REPLICATION_CONTROLLER), "replication-controller"),
         Entry(DeploymentController(), "deployment-controller"),
         Entry(StatefulSetController(), "statefulset-controller"),
+        Entry(DaemonSetController(), "daemon-set-controller"),
         Entry(EndpointSliceController(), "endpointslice-controller"),
         Entry(EndpointSliceMirroringController(), "endpointslicemirroring-controller"),
         Entry(EndpointsController(), "endpoint-controller"),

@@ -26,6 +26,7 @@ class Observed:
     pods: Sequence[Obj]
     """Pods that the set controls, and orphans that it selects and that are named for it."""
     revisions: Sequence[Obj]
+    """The set's own, and orphans of its namespace."""
     claims: Sequence[Obj] = ()
 
 
@@ -58,7 +59,8 @@ class StatefulSetController:
             *caches[PODS].by_index(OWNER, uid),
             *(p for p in orphans if pod_rules.is_member(found, p) and objects.selects(selector, objects.labels_of(p))),
         ]
-        revisions = history.by_number(caches[history.REVISIONS].by_index(OWNER, uid))
+        known = caches[history.REVISIONS]
+        revisions = [*known.by_index(OWNER, uid), *known.by_index(OWNER, ORPHAN + key.namespace)]
         templates = bool(found["spec"].get("volumeClaimTemplates"))
         return Observed(
             found, mine, revisions, list(caches[PERSISTENT_VOLUME_CLAIMS].list(key.namespace)) if templates else ()
@@ -75,6 +77,8 @@ class _Pass:
     observed: Observed
     now: float
     plan: Plan = field(default_factory=Plan)
+    revisions: Sequence[Obj] = ()
+    """The set's, oldest first."""
     replicas: list[Obj | None] = field(default_factory=list["Obj | None"])
     condemned: list[Obj] = field(default_factory=list[Obj])
     deleted_for_update: int = 0
@@ -90,11 +94,13 @@ class _Pass:
     def run(self) -> Plan:
         old_status = self.set.get("status") or {}
         collisions = old_status.get("collisionCount", 0) or 0
-        looked = history.look(self.set, KIND, self.observed.revisions, collisions)
-        self.plan.actions.extend(looked.actions)
+        claimed = history.claim(self.set, KIND, self.observed.revisions)
+        self.revisions = claimed.mine
+        looked = history.look(self.set, KIND, self.revisions, collisions)
+        self.plan.actions.extend([*claimed.actions, *looked.actions])
         update = looked.current
         current = next(
-            (r for r in self.observed.revisions if r["metadata"]["name"] == old_status.get("currentRevision")), update
+            (r for r in self.revisions if r["metadata"]["name"] == old_status.get("currentRevision")), update
         )
         self.claim()
         self.sort()
@@ -106,7 +112,7 @@ class _Pass:
         limit = int(self.set["spec"].get("revisionHistoryLimit", 10))
         live = [pod_rules.revision_of(pod) for pod in self.members()]
         live += [current["metadata"]["name"], update["metadata"]["name"]]
-        self.plan.actions.extend(history.truncated(self.observed.revisions, live, limit))
+        self.plan.actions.extend(history.truncated(self.revisions, live, limit))
         self.plan.requeue_after = pod_rules.next_available(self.replicas, self.min_ready, self.now)
         return self.plan
 
