@@ -30,3 +30,4 @@ CERTIFICATE_REQUESTS = Resource("certificates.k8s.io", "v1", "certificatesigning
 API_SERVICES = Resource("apiregistration.k8s.io", "v1", "apiservices", namespaced=False)
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", namespaced=False)
 IP_ADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", namespaced=False)
+DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")

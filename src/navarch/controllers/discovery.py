@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from navarch.client.interface import Client, Resource
+from navarch.machinery.errors import StatusError
 
 RETIRED = "extensions"
 
@@ -13,6 +14,28 @@ class Served(NamedTuple):
     resource: Resource
     kind: str
     verbs: frozenset[str]
+
+
+class Mapped(NamedTuple):
+    resource: Resource
+    has_scale: bool
+
+
+async def resource_of(client: Client, api_version: str, kind: str) -> Mapped:
+    """The resource that serves a kind. Raises StatusError 404 where the version has no such kind, or there is none."""
+    group, _, version = api_version.rpartition("/")
+    missing = StatusError(404, "NotFound", f'no matches for kind "{kind}" in version "{api_version}"')
+    try:
+        listed = await client.raw("GET", f"/apis/{api_version}" if group else f"/api/{version}")
+    except StatusError as error:
+        raise missing if error.code == 404 else error from None
+    entries = listed.get("resources") or ()
+    names = {entry["name"] for entry in entries}
+    for entry in entries:
+        if entry["kind"] == kind and "/" not in entry["name"]:
+            resource = Resource(group, version, entry["name"], bool(entry.get("namespaced")))
+            return Mapped(resource, f"{entry['name']}/scale" in names)
+    raise missing
 
 
 async def served(client: Client) -> list[Served]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from navarch.client.interface import Resource
 from navarch.controlloop.plan import Patch, Update
-from navarch.machinery.clock import parse_time
+from navarch.machinery.clock import parse_time, rfc3339
 from navarch.machinery.types import Key, Obj, key_of
 
 # -- metadata
@@ -120,6 +120,19 @@ def condition_of(status: Obj, kind: str) -> Obj | None:
 
 def without_condition(conditions: Iterable[Obj], kind: str) -> list[Obj]:
     return [condition for condition in conditions if condition["type"] != kind]
+
+
+def with_condition(conditions: Iterable[Obj], made: Obj, now: float) -> list[Obj]:
+    """The conditions with one put in the place of its type, or added. Its transition time changes with its status."""
+    kept = list(conditions)
+    made = {**made, "lastTransitionTime": rfc3339(now)}
+    for index, present in enumerate(kept):
+        if present["type"] == made["type"]:
+            if present["status"] == made["status"]:
+                made["lastTransitionTime"] = present.get("lastTransitionTime", made["lastTransitionTime"])
+            kept[index] = made
+            return kept
+    return [*kept, made]
 
 
 # -- pods

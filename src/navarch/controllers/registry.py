@@ -14,6 +14,7 @@ from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.attributesclasses import AttributesClassProtectionController
 from navarch.controllers.daemonset.controller import DaemonSetController
 from navarch.controllers.deployment.controller import DeploymentController
+from navarch.controllers.disruption import DisruptionController, StaleDisruptionController
 from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
 from navarch.controllers.endpoints.slices import EndpointSliceController
@@ -79,6 +80,8 @@ def all_controllers(
         Entry(ClaimProtectionController(), "pvc-protection-controller"),
         Entry(VolumeProtectionController(), "pv-protection-controller", 1),
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
+        Entry(DisruptionController(client_for(account_user("disruption-controller"))), "disruption-controller"),
+        Entry(StaleDisruptionController(), "disruption-controller", 1),
     ]
     if root_ca:
         entries.append(Entry(RootCaPublisher(root_ca), "root-ca-cert-publisher", 1))

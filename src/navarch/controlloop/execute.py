@@ -45,6 +45,8 @@ class Outcome:
     writes: list[Written] = field(default_factory=list)
     requeue_after: float | None = None
     """What a Call asked for."""
+    reasons: list[str] = field(default_factory=list[str])
+    """Those of plans that a Call made."""
     rebased: dict[tuple[Resource, Key, str], str] = field(default_factory=dict)
     """resourceVersion after our write, by object and the one before: a plan may write one object several times."""
 
@@ -145,7 +147,20 @@ class Executor:
                     result = await result
                 if isinstance(result, float):
                     outcome.requeue_after = result
+                elif isinstance(result, Plan):
+                    await self._follow(result, outcome)
                 return ""
+
+    async def _follow(self, plan: Plan, outcome: Outcome) -> None:
+        """Runs what a Call decided, as part of the plan that the Call is of."""
+        made = await self.run(plan)
+        outcome.writes.extend(made.writes)
+        outcome.reasons.extend([*plan.reasons, *made.reasons])
+        waits = [wait for wait in (plan.requeue_after, made.requeue_after) if wait is not None]
+        if waits:
+            outcome.requeue_after = min(waits)
+        if made.error is not None:
+            raise made.error
 
     async def _create(self, action: Create, outcome: Outcome) -> str:
         meta = action.object["metadata"]

@@ -146,6 +146,8 @@ class ControllerLoop(Generic[T]):
             self._succeeded(key, plan)
             return Outcome()
         outcome = await self._executor.run(plan)
+        if outcome.reasons:
+            self._remember(key, Why(self._world.now(), [*plan.reasons, *outcome.reasons]))
         if outcome.error is None:
             if outcome.requeue_after is not None:
                 plan.requeue_after = min(outcome.requeue_after, plan.requeue_after or outcome.requeue_after)

@@ -79,7 +79,7 @@ class Emit:
 @dataclass(frozen=True, slots=True)
 class Call:
     """Anything else with an outside effect (a cloud call, reads that no cache serves); `run` is awaited by the executor.
-    It returns None, or the seconds until the key is to be looked at again."""
+    It returns None, the seconds until the key is to be looked at again, or the Plan that follows from what it read."""
 
     what: str
     run: Callable[[], Any]

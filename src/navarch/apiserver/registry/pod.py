@@ -1,24 +1,18 @@
-"""Pods: binding to a node, and eviction with respect for disruption budgets."""
+"""Pods, and their binding to a node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from navarch.api.kind import Prepare, ValidateUpdate
-from navarch.apiserver.registry.call import Call, DeleteOptions
+from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Virtual, success
-from navarch.apiserver.watchcache import Entry
-from navarch.machinery import errors, trees
-from navarch.machinery.clock import parse_time, rfc3339
-from navarch.machinery.errors import StatusError
-from navarch.machinery.selectors import from_label_selector
+from navarch.machinery import errors
+from navarch.machinery.clock import rfc3339
 from navarch.machinery.types import GroupResource, Obj
 
 BINDING = GroupResource("", "pods/binding")
-MAX_DISRUPTED = 2000
-DISRUPTED_SECONDS = 120.0
 
 
 class PodRegistry(Registry):
@@ -118,140 +112,3 @@ class NamedBinding(Virtual):
     async def create(self, call: Call, body: Obj) -> Obj:
         name = body["metadata"].get("name", "")
         return await self._binding.create(replace(call, name=name, subresource="binding"), body)
-
-
-class Eviction(Virtual):
-    """POST pods/{name}/eviction: a delete that asks the pod's disruption budget first."""
-
-    definition = "io.k8s.api.policy.v1.Eviction"
-
-    def __init__(self, pods: Registry, budgets: Registry | None) -> None:
-        self._pods = pods
-        self._budgets = budgets
-
-    async def create(self, call: Call, body: Obj) -> Obj:
-        if (body.get("metadata") or {}).get("name", "") != call.name:
-            raise errors.bad_request("name in URL does not match name in Eviction object")
-        pod = self._pods.get(call.namespace, call.name).obj
-        options = _delete_options(body.get("deleteOptions") or {})
-        if not _ignores_budgets(pod):
-            await self._spend(call, pod)
-        try:
-            if not call.dry_run:
-                await self._pods.modify(call, self._mark)
-            await self._pods.delete(call, options)
-        except StatusError as err:
-            if err.reason != "NotFound":
-                raise
-        return success()
-
-    def _mark(self, pod: Obj) -> None:
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-        }
-        set_condition(pod.setdefault("status", {}), condition, self._pods.env.world.now())
-
-    async def _spend(self, call: Call, pod: Obj) -> None:
-        """Takes one disruption from the pod's budget, if it has one."""
-        budgets = list(self._budgets_of(pod))
-        if not budgets or self._budgets is None:
-            return
-        if len(budgets) > 1:
-            raise errors.StatusError(
-                500,
-                "InternalError",
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            )
-        now, name = self._pods.env.world.now(), call.name
-
-        def spend(budget: Obj) -> None:
-            if not _spares_unready(pod, budget):
-                _check_budget(budget)
-                status = budget.setdefault("status", {})
-                status["disruptionsAllowed"] -= 1
-                recent = {
-                    k: v
-                    for k, v in (status.get("disruptedPods") or {}).items()
-                    if parse_time(v) + DISRUPTED_SECONDS > now
-                }
-                status["disruptedPods"] = {**recent, name: rfc3339(now)}
-
-        one = Call(user=call.user, version=self._budgets.kind.hub, dry_run=call.dry_run)
-        one.namespace, one.name = call.namespace, budgets[0].name
-        await self._budgets.modify(one, spend)
-
-    def _budgets_of(self, pod: Obj) -> Iterator[Entry]:
-        if self._budgets is None:
-            return
-        labels = pod["metadata"].get("labels") or {}
-        for entry in self._budgets.cache.range(pod["metadata"]["namespace"]):
-            selector = trees.get(entry.obj, "spec", "selector")
-            if selector is not None and from_label_selector(selector).matches(labels):
-                yield entry
-
-
-def _delete_options(tree: Obj) -> DeleteOptions:
-    preconditions = tree.get("preconditions") or {}
-    return DeleteOptions(
-        grace_period_seconds=tree.get("gracePeriodSeconds"),
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
-        propagation=tree.get("propagationPolicy") or "",
-    )
-
-
-def _ignores_budgets(pod: Obj) -> bool:
-    """A pod that is over, has not begun or is going anyway is no disruption."""
-    phase = trees.get(pod, "status", "phase", default="")
-    return phase in ("Succeeded", "Failed", "Pending") or "deletionTimestamp" in pod["metadata"]
-
-
-def _is_ready(pod: Obj) -> bool:
-    conditions = trees.get(pod, "status", "conditions", default=())
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _spares_unready(pod: Obj, budget: Obj) -> bool:
-    """Whether an unready pod may go though the budget has nothing left."""
-    if _is_ready(pod):
-        return False
-    if trees.get(budget, "spec", "unhealthyPodEvictionPolicy") == "AlwaysAllow":
-        return True
-    status = budget.get("status") or {}
-    return status.get("currentHealthy", 0) >= status.get("desiredHealthy", 0) > 0
-
-
-def _check_budget(budget: Obj) -> None:
-    name, status = budget["metadata"]["name"], budget.get("status") or {}
-    if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
-    allowed = status.get("disruptionsAllowed", 0)
-    if allowed < 0:
-        raise errors.forbidden(
-            GroupResource("policy", "poddisruptionbudget"), name, "pdb disruptions allowed is negative"
-        )
-    if len(status.get("disruptedPods") or {}) > MAX_DISRUPTED:
-        raise errors.forbidden(
-            GroupResource("policy", "poddisruptionbudget"),
-            name,
-            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
-        )
-    if allowed == 0:
-        needs, has = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
-        raise _too_many(f"The disruption budget {name} needs {needs} healthy pods and has {has} currently", 0)
-
-
-def _too_many(why: str, retry_seconds: int) -> StatusError:
-    details: Obj = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
-    if retry_seconds:
-        details["retryAfterSeconds"] = retry_seconds
-    return StatusError(
-        429,
-        "TooManyRequests",
-        "Cannot evict pod as it would violate the pod's disruption budget.",
-        details,
-        [("Retry-After", str(retry_seconds))] if retry_seconds else (),
-    )

@@ -11,10 +11,11 @@ from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
 from navarch.apiserver.registry.components import ComponentStatuses
 from navarch.apiserver.registry.devices import ClaimRegistry, SliceRegistry
+from navarch.apiserver.registry.eviction import Eviction
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.job import JobRegistry
 from navarch.apiserver.registry.namespace import NamespaceRegistry
-from navarch.apiserver.registry.pod import Binding, Eviction, NamedBinding, PodRegistry
+from navarch.apiserver.registry.pod import Binding, NamedBinding, PodRegistry
 from navarch.apiserver.registry.policies import AdmissionPolicyRegistry, PolicyBindingRegistry
 from navarch.apiserver.registry.proxy import Proxies
 from navarch.apiserver.registry.rbac import PolicyRegistry
