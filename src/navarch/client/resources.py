@@ -31,3 +31,4 @@ API_SERVICES = Resource("apiregistration.k8s.io", "v1", "apiservices", namespace
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", namespaced=False)
 IP_ADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", namespaced=False)
 DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
+STORAGE_CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", namespaced=False)

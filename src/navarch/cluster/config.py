@@ -75,6 +75,11 @@ class ClusterConfig:
         return self.state / "logs"
 
     @property
+    def volumes(self) -> Path:
+        """The folders of volumes that were made on demand."""
+        return self.state / "volumes"
+
+    @property
     def database(self) -> Path:
         return self.state / "store.db"
 

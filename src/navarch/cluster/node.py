@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from navarch.client.http import HttpClient
 from navarch.client.interface import Client, Resource
 from navarch.client.resources import ENDPOINT_SLICES, SERVICES
-from navarch.cluster import machine, pki, preload, runtime
+from navarch.cluster import machine, pki, preload, runtime, storage
 from navarch.cluster.agents import KubeletAgent, run_agent
 from navarch.cluster.config import ClusterConfig
 from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
@@ -100,22 +101,25 @@ class Node:
         self._client = client(config, identities.node, "kubelet")
         self._proxy_client = client(config, identities.proxy, "kube-proxy")
         self._admin = client(config, identities.admin, "navarch")
+        self._volumes_client = client(config, identities.volumes, "local-volumes")
         settings = kubelet_config(config, self._node_ip)
         authority = identities.ca_cert.read_bytes()
         self.agent = KubeletAgent(settings, config.containerd_socket, self._client, world, serving(config), authority)
         self.proxy = Proxy(proxy_config(config, self._node_ip), self._proxy_client, world, self._client)
         self.dns = DnsServer(dns_config(config, self._node_ip), self._proxy_client, world)
+        self.volumes = storage.LocalVolumes(machine.node_name(), config.volumes, self._volumes_client, world)
 
     async def start(self) -> None:
         await asyncio.gather(self._start_runtime(), self._wait_for_api())
-        await asyncio.gather(self.agent.start(), self.proxy.start(), self.dns.start(), self._publish_dns())
+        await asyncio.gather(self.agent.start(), self.proxy.start(), self.dns.start(), self._publish())
 
     async def stop(self) -> None:
         """Pods, rules and addresses stay as they are."""
         await self.agent.stop()
+        await self.volumes.stop()
         await self.dns.stop()
         await self.proxy.stop()
-        for each in (self._client, self._proxy_client, self._admin):
+        for each in (self._client, self._proxy_client, self._admin, self._volumes_client):
             await each.close()
 
     async def _start_runtime(self) -> None:
@@ -131,16 +135,23 @@ class Node:
                 pass
             await self._world.sleep(API_RETRY_SECONDS)
 
+    async def _publish(self) -> None:
+        """What this node serves is made known; its volumes wait for the right to make them."""
+        await self._until_done("cluster DNS", self._publish_dns)
+        await self._until_done("storage", lambda: storage.publish(self._admin))
+        await self.volumes.start()
+
+    async def _until_done(self, what: str, publish: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                return await publish()
+            except (StatusError, ConnectionError, OSError) as error:
+                log.warning("%s is not published yet: %s", what, error)
+                await self._world.sleep(1.0)
+
     async def _publish_dns(self) -> None:
-        wanted = ((SERVICES, dns_service(self._config)), (ENDPOINT_SLICES, dns_slice(self._config, self._node_ip)))
-        for resource, obj in wanted:
-            while True:
-                try:
-                    await ensure(self._admin, resource, obj)
-                    break
-                except (StatusError, ConnectionError, OSError) as error:
-                    log.warning("cluster DNS is not published yet: %s", error)
-                    await self._world.sleep(1.0)
+        await ensure(self._admin, SERVICES, dns_service(self._config))
+        await ensure(self._admin, ENDPOINT_SLICES, dns_slice(self._config, self._node_ip))
 
 
 async def ensure(api: Client, resource: Resource, obj: Obj) -> None:

@@ -17,6 +17,7 @@ from navarch.cluster.files import write_atomically
 from navarch.machinery.types import Obj
 
 CA_YEARS, YEARS = 10, 1
+LOCAL_VOLUMES = "navarch:local-volumes"
 RENEW_BEFORE = datetime.timedelta(days=30)
 
 
@@ -68,6 +69,11 @@ class Paths:
     def proxy(self) -> Pair:
         return self.pair("kube-proxy")
 
+    @cached_property
+    def volumes(self) -> Pair:
+        """Of whoever makes the node's volumes."""
+        return self.pair("local-volumes")
+
 
 def paths(config: ClusterConfig) -> Paths:
     return Paths(config.pki)
@@ -87,6 +93,7 @@ def ensure(config: ClusterConfig) -> Paths:
     authority.client(places.node, f"system:node:{name}", "system:nodes")
     authority.client(places.kubelet_client, "kube-apiserver-kubelet-client", "system:masters")
     authority.client(places.proxy, "system:kube-proxy", "")
+    authority.client(places.volumes, LOCAL_VOLUMES, "")
     if not places.sa_key.exists():
         write_atomically(places.sa_key, _new_key_pem())
     return places

@@ -61,7 +61,7 @@ def uses(pod: Obj, claim: Obj) -> bool:
     return False
 
 
-def _claim_index(pod: Obj) -> Iterable[str]:
+def claim_index(pod: Obj) -> Iterable[str]:
     return [f"{pod['metadata']['namespace']}/{name}" for name in claims_of(pod)]
 
 
@@ -77,7 +77,7 @@ class ClaimProtectionController:
     finalizer = "kubernetes.io/pvc-protection"
 
     def __init__(self) -> None:
-        index: dict[str, Callable[[Obj], Iterable[str]]] = {"claim": _claim_index}
+        index: dict[str, Callable[[Obj], Iterable[str]]] = {"claim": claim_index}
         self.watches = (Watch(PERSISTENT_VOLUME_CLAIMS, own_key), Watch(PODS, _freed, index))
 
     def observe(self, key: Key, caches: Caches) -> Observed | None:

@@ -28,6 +28,8 @@ from navarch.controllers.protection import ClaimProtectionController, VolumeProt
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
 from navarch.controllers.servicecidrs import ServiceCidrController
 from navarch.controllers.statefulset.controller import StatefulSetController
+from navarch.controllers.volumes.binder import BinderController
+from navarch.controllers.volumes.ephemeral import EphemeralVolumeController
 from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
 from navarch.machinery.types import Key
@@ -77,6 +79,8 @@ def all_controllers(
         Entry(PodGcController(world, client_for(account_user("pod-garbage-collector"))), "pod-garbage-collector", 5),
         Entry(ClusterRoleAggregationController(), "clusterrole-aggregation-controller", 1),
         Entry(ServiceCidrController(), "service-cidrs-controller", 1),
+        Entry(BinderController(client_for(account_user("persistent-volume-binder"))), "persistent-volume-binder", 1),
+        Entry(EphemeralVolumeController(), "ephemeral-volume-controller"),
         Entry(ClaimProtectionController(), "pvc-protection-controller"),
         Entry(VolumeProtectionController(), "pv-protection-controller", 1),
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),

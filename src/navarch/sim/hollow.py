@@ -1,6 +1,6 @@
 """Hollow nodes: they register, renew their leases, and live the pods bound to them, without a container anywhere.
 
-Two ordinary controllers on the ordinary control loop, so that they run on a virtual clock too. A pod's status is made by
+Ordinary controllers on the ordinary control loop, so that they run on a virtual clock too. A pod's status is made by
 the kubelet's own `status.pod_status`, of containers that start at once. A pod may say how it goes on:
 
     navarch.hollow/run-seconds: "30"     its containers exit after so long (never, unless it says so)
@@ -25,6 +25,7 @@ from navarch.controlloop.plan import Caches, Create, Delete, Patch, Plan, Update
 from navarch.kubelet.cri_tables import EXITED, RUNNING
 from navarch.kubelet.runtime_state import Container, PodRuntime, Sandbox
 from navarch.kubelet.status import View, pod_status
+from navarch.kubelet.volumes.provisioner import LocalProvisioner
 from navarch.machinery.clock import World, parse_time, rfc3339, rfc3339_micro
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj
@@ -238,6 +239,9 @@ class HollowNodes:
         self._informers = InformerFactory(client, world)
         self._loops: list[ControllerLoop[Any]] = [
             ControllerLoop(HollowKubelet(self.names), client, self._informers, world, concurrency=32),
+            ControllerLoop(
+                LocalProvisioner(frozenset(self.names), None), client, self._informers, world, concurrency=2
+            ),
             ControllerLoop(self.heartbeat, client, self._informers, world, concurrency=8),
         ]
 

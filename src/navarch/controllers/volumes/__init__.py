@@ -1,0 +1,1 @@
+"""Volumes: binding claims, ephemeral claims, growing."""
