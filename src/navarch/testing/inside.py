@@ -1,0 +1,118 @@
+"""Clusters on the running event loop: what `Cluster` puts into a thread or a process, and what asyncio tests can use as is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from navarch.apiserver.admission.pods import NOT_READY
+from navarch.apiserver.server import ApiServer, ApiServerConfig
+from navarch.cluster.certificates import Authority, new_key_pem
+from navarch.cluster.config import ClusterConfig
+from navarch.cluster.controlplane import ApiProcess, ControlPlane, ServingConfig
+from navarch.machinery.clock import RealWorld, World
+from navarch.machinery.types import GroupResource
+from navarch.store.interface import Store
+from navarch.store.memory import MemoryStore
+from navarch.testing.files import keep_pair, write, write_kubeconfig
+from navarch.testing.options import Options
+
+if TYPE_CHECKING:
+    from navarch.sim.hollow import HollowNodes
+
+HOST = "127.0.0.1"
+NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+NODES, ACCOUNTS = GroupResource("", "nodes"), GroupResource("", "serviceaccounts")
+ZONES = ("a", "b")
+"""Of hollow nodes, in turn."""
+
+
+@asynccontextmanager
+async def api_server(
+    *, store: Store | None = None, world: World | None = None, config: ApiServerConfig | None = None
+) -> AsyncGenerator[ApiServer]:
+    """A started server, on the memory store and the real clock unless told otherwise; no sockets. Its `system` is a client
+    that may do everything."""
+    server = ApiServer(store or MemoryStore(), world or RealWorld(seed=1), config or ApiServerConfig())
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def control_plane(server: ApiServer, options: Options, root_ca: str = "") -> AsyncGenerator[HollowNodes | None]:
+    """Controllers (each with its own rights), scheduler and hollow nodes on a server of this process. With controllers,
+    pods can be made in `default` from the start, and nodes have lost the taint that they begin with."""
+    plane = ControlPlane(server)
+    hollow = _hollow(server, options.nodes) if options.nodes else None
+    try:
+        await plane.start(ClusterConfig(), root_ca, controllers=options.controllers, scheduler=options.scheduler)
+        if hollow:
+            await hollow.start()
+        if options.controllers:
+            await until("pods can be made, and all nodes take them", lambda: _ready(server), 0.002)
+        yield hollow
+    finally:
+        if hollow:
+            await hollow.stop()
+        await plane.stop()
+
+
+def _hollow(server: ApiServer, count: int) -> HollowNodes:
+    from navarch.sim.hollow import HollowNodes, Shape
+
+    return HollowNodes(server.system, server.world, count, shape=Shape(zones=ZONES))
+
+
+def _ready(server: ApiServer) -> bool:
+    nodes = server.registries[NODES].cache.range()
+    return server.lookup(ACCOUNTS, "default", "default") is not None and not any(
+        taint["key"] == NOT_READY for node in nodes for taint in node.obj["spec"].get("taints") or ()
+    )
+
+
+@asynccontextmanager
+async def cluster(nodes: int) -> AsyncGenerator[tuple[ApiServer, HollowNodes]]:
+    """A whole cluster without sockets: API server, controllers, scheduler, and at least one hollow node."""
+    options = Options(controllers=True, scheduler=True, nodes=nodes)
+    async with api_server() as server, control_plane(server, options) as hollow:
+        assert hollow
+        yield server, hollow
+
+
+@asynccontextmanager
+async def served(directory: Path, options: Options) -> AsyncGenerator[None]:
+    """A cluster that listens on loopback, with an authority of its own; `directory` has the authority's files and the
+    administrator's kubeconfig once it is ready."""
+    authority = Authority.new("navarch-testing")
+    serving = keep_pair(directory, "server", authority.server("kube-apiserver", NAMES, [HOST, "10.96.0.1"]))
+    admin = authority.client("kubernetes-admin", "system:masters")
+    keep_pair(directory, "admin", admin)
+    keep_pair(directory, "ca", (authority.pem, authority.key_pem))
+    config = ApiServerConfig(client_ca_pem=authority.pem, token_key_pem=new_key_pem())
+    places = ServingConfig(host=HOST, port=0, certificate=serving[0], key=serving[1])
+    api = await ApiProcess.start(places, config, None, RealWorld())
+    try:
+        url = f"https://{HOST}:{api.port}"
+        write(directory / "url", url.encode())
+        write_kubeconfig(directory / "kubeconfig", url, authority.pem, admin)
+        async with control_plane(api.server, options, authority.pem.decode()):
+            yield
+    finally:
+        await api.stop()
+
+
+async def until(what: str, holds: Callable[[], Any], pause: float = 0.02) -> Any:
+    """The first true answer, looked for again and again."""
+    deadline = time.monotonic() + 12
+    while not (found := holds()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within 12 s: {what}")
+        await asyncio.sleep(pause)
+    return found
