@@ -12,7 +12,7 @@ _GENERATED = re.compile(r"(gen-)[bcdfghjklmnpqrstvwxz2456789]{5}\b")
 _ADDRESS = re.compile(r"\b10\.96\.\d+\.\d+\b")
 _NUMBER = re.compile(r"\b\d+\b")
 _TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
-_AGE = re.compile(r"(\d+[smhd])+")
+_AGE = re.compile(r"(\d+[smhdy])+")
 _VOLUME = re.compile(r"\bkube-api-access-[a-z0-9]{5}\b")
 _PORTS = range(30086, 33000)
 """Node ports that are given at random; scripts ask for lower ones."""
