@@ -17,7 +17,7 @@ from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import ListOptions, Page, list_objects
 from navarch.apiserver.watchcache import CacheSet, Entry
-from navarch.machinery import errors, trees
+from navarch.machinery import errors
 from navarch.machinery.decode import yaml_errors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -76,7 +76,7 @@ class Operations:
         async def make(existing: Entry | None) -> Obj:
             if existing is None:
                 raise errors.not_found(registry.resource, call.name)
-            tree = trees.copy(codec.from_hub(registry.kind, call.version, existing.obj))
+            tree = codec.from_hub(registry.kind, call.version, existing.private())
             patched = patch.applied_to(tree, call.version)
             if patch.duplicates and validation == codec.STRICT:
                 raise patch.unfit(patched, "strict decoding error: " + ", ".join(patch.duplicates))

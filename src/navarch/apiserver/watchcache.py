@@ -64,6 +64,10 @@ class Entry:
             self.keep(obj)
         return obj
 
+    def private(self) -> Obj:
+        """The tree once more, for whoever changes it: decoding is five times faster than copying."""
+        return orjson.loads(self.data)
+
     def keep(self, obj: Obj) -> None:
         """Takes `obj` for the entry's tree, for as long as it is among the newest DECODED."""
         self._obj = obj

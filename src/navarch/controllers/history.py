@@ -15,7 +15,7 @@ from navarch.client.interface import Resource
 from navarch.controllers import objects
 from navarch.controlloop.plan import Action, Create, Delete, Patch
 from navarch.machinery import trees
-from navarch.machinery.clock import NAME_ALPHABET
+from navarch.machinery.clock import safe_encoded
 from navarch.machinery.types import Obj, key_of
 
 REVISIONS = Resource("apps", "v1", "controllerrevisions")
@@ -82,9 +82,7 @@ def hash_of(data: Obj, collisions: int) -> str:
     digest = hashlib.blake2b(orjson.dumps(data, option=orjson.OPT_SORT_KEYS), digest_size=4)
     if collisions:
         digest.update(str(collisions).encode())
-    return "".join(
-        NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in str(int.from_bytes(digest.digest(), "big"))
-    )
+    return safe_encoded(str(int.from_bytes(digest.digest(), "big")))
 
 
 def new_revision(owner: Obj, kind: str, number: int, collisions: int) -> Obj:

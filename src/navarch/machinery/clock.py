@@ -77,6 +77,11 @@ class RealWorld:
         return self._random
 
 
+def safe_encoded(text: str) -> str:
+    """The text in the characters of generated names, which spell no words (apimachinery's SafeEncodeString)."""
+    return "".join(NAME_ALPHABET[ord(character) % len(NAME_ALPHABET)] for character in text)
+
+
 def rfc3339(seconds: float) -> str:
     """A metav1.Time: whole seconds, UTC."""
     return _second(int(seconds))

@@ -8,6 +8,7 @@ from navarch.api.podspec.security import validate_pod_security
 from navarch.api.podspec.volumes import validate_volumes
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.memo import Memo
 from navarch.machinery.types import Obj
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
@@ -27,8 +28,26 @@ def validate_template(template: Obj, path: str, errs: FieldErrors) -> None:
         errs.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
+_valid: dict[bool, Memo[bool]] = {False: Memo(256), True: Memo(256)}
+"""Specs that were found without error, of templates and of pods."""
+
+
 def validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str = "", is_pod: bool = False) -> None:
     """A pod spec, defaulted. `is_pod`: it is a Pod's own and not a template's."""
+    if any("ephemeral" in volume for volume in spec.get("volumes") or ()):
+        _validate_spec(spec, path, errs, pod_name, is_pod)  # the pod's name is part of the claims' names
+        return
+    memo = _valid[is_pod]
+    key = memo.key(spec)
+    if memo.get(key):
+        return
+    before = len(errs.items)
+    _validate_spec(spec, path, errs, pod_name, is_pod)
+    if len(errs.items) == before:
+        memo.put(key, True)
+
+
+def _validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str, is_pod: bool) -> None:
     if spec.get("terminationGracePeriodSeconds") is None:
         errs.required(f"{path}.terminationGracePeriodSeconds")
     volumes = spec.get("volumes")

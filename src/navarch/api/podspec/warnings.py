@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from navarch.api.nodelabels import DEPRECATED
+from navarch.machinery.memo import Memo
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
 
@@ -30,8 +31,20 @@ WHOLE_BYTES = ("memory", "ephemeral-storage")
 NEGATIVE_GRACE = "must be >= 0; negative values are invalid and will be treated as 1"
 
 
+_pods: Memo[list[str]] = Memo(256)
+
+
 def pod_warnings(obj: Obj, old: Obj | None) -> list[str]:
-    return list(_spec(obj["spec"], obj["metadata"], "", False))
+    """Of new pods: people seldom change pods themselves, and others do so often."""
+    if old is not None:
+        return []
+    spec, annotations = obj["spec"], obj["metadata"].get("annotations")
+    key = _pods.key([spec, annotations])
+    found = _pods.get(key)
+    if found is None:
+        found = list(_spec(spec, obj["metadata"], "", False))
+        _pods.put(key, found)
+    return found
 
 
 def workload_warnings(obj: Obj, old: Obj | None) -> list[str]:

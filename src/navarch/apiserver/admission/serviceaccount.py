@@ -8,7 +8,7 @@ from navarch.apiserver.admission.chain import PODS, BasePlugin, creates_pod, ref
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import trees
-from navarch.machinery.clock import World
+from navarch.machinery.clock import World, safe_encoded
 from navarch.machinery.types import GroupResource, Obj
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -44,7 +44,7 @@ class ServiceAccount(BasePlugin):
         spec["serviceAccount"] = spec["serviceAccountName"]
         account = await self._account(request, spec["serviceAccountName"])
         if _automounts(account, spec):
-            self._mount_token(spec)
+            _mount_token(spec, safe_encoded(account["metadata"]["uid"][:5]))
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [{"name": ref.get("name", "")} for ref in account["imagePullSecrets"]]
 
@@ -74,19 +74,22 @@ class ServiceAccount(BasePlugin):
         where = f"{request.namespace}/{name}"
         raise refuse(request, f'error looking up service account {where}: serviceaccount "{name}" not found')
 
-    def _mount_token(self, spec: Obj) -> None:
-        volumes: list[Obj] = spec.get("volumes") or []
-        present = next((v["name"] for v in volumes if v.get("name", "").startswith(VOLUME_PREFIX)), "")
-        name = present or VOLUME_PREFIX + self._world.suffix()
-        needed = False
-        for container in _containers(spec, "initContainers", "containers"):
-            mounts: list[Obj] = container.get("volumeMounts") or []
-            if any(m.get("mountPath") == MOUNT_PATH for m in mounts):
-                continue
-            container["volumeMounts"] = [*mounts, {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}]
-            needed = True
-        if needed and not present:
-            spec["volumes"] = [*volumes, {"name": name, "projected": _token_source()}]
+
+def _mount_token(spec: Obj, suffix: str) -> None:
+    """Mounts a token for every container that has none. An account's pods name the volume alike: what their specs say is
+    then the same, and judged once."""
+    volumes: list[Obj] = spec.get("volumes") or []
+    present = next((v["name"] for v in volumes if v.get("name", "").startswith(VOLUME_PREFIX)), "")
+    name = present or VOLUME_PREFIX + suffix
+    needed = False
+    for container in _containers(spec, "initContainers", "containers"):
+        mounts: list[Obj] = container.get("volumeMounts") or []
+        if any(m.get("mountPath") == MOUNT_PATH for m in mounts):
+            continue
+        container["volumeMounts"] = [*mounts, {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}]
+        needed = True
+    if needed and not present:
+        spec["volumes"] = [*volumes, {"name": name, "projected": _token_source()}]
 
 
 def _containers(spec: Obj, *lists: str) -> Iterator[Obj]:

@@ -20,7 +20,7 @@ from navarch.apiserver.admission.interface import AdmissionRequest, Operation
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
 from navarch.apiserver.watchcache import Entry, ResourceCache
-from navarch.machinery import errors, trees
+from navarch.machinery import errors
 from navarch.machinery.clock import World, rfc3339
 from navarch.machinery.decode import normalise
 from navarch.machinery.errors import FieldErrors
@@ -346,7 +346,7 @@ class Registry:
             existing = self.cache.by_key(key)
             if existing is None:
                 raise errors.not_found(self.resource, call.name)
-            obj = trees.copy(existing.obj)
+            obj = existing.private()
             change(obj)
             try:
                 return await self.rewrite(call, existing, obj)

@@ -65,7 +65,7 @@ class Scale(Virtual):
             entries: list[Obj] = existing.obj["metadata"].get("managedFields") or []
             wanted, entries = change(call, entries, scale_of(existing.obj))
             _check(registry, call, existing, wanted)
-            obj = trees.copy(existing.obj)
+            obj = existing.private()
             obj["spec"]["replicas"] = trees.get(wanted, "spec", "replicas", default=0)
             obj["metadata"].pop("managedFields", None)
             if entries:

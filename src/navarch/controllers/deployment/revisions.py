@@ -11,7 +11,7 @@ from navarch.client.resources import DEPLOYMENTS
 from navarch.controllers import objects
 from navarch.controllers.deployment import numbers
 from navarch.machinery import trees
-from navarch.machinery.clock import NAME_ALPHABET
+from navarch.machinery.clock import safe_encoded
 from navarch.machinery.types import Obj
 
 HASH_LABEL = "pod-template-hash"
@@ -45,7 +45,7 @@ def template_hash(deployment: Obj) -> str:
     if collisions is not None:
         digest.update(str(collisions).encode())
     number = str(int.from_bytes(digest.digest(), "big"))
-    return "".join(NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in number)
+    return safe_encoded(number)
 
 
 def set_name(deployment: Obj, hashed: str) -> str:

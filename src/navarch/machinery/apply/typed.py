@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from navarch.machinery.apply.elements import FIELD, item_element
 from navarch.machinery.apply.fieldset import LEAF, SELF, FieldSet, is_member, ordered
+from navarch.machinery.memo import Memo
 from navarch.machinery.scalars import ZEROS
 from navarch.machinery.schema import Field, Schema
 
 DEDUCED = Schema("any")
 """Of what no schema describes."""
 ABSENT: Any = object()
+SPEC = FIELD + "spec"
 
 
 class Change(NamedTuple):
@@ -185,7 +187,9 @@ def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> t
         if was is ABSENT:
             written[element] = LEAF if granular is None else whole(granular, value)
         elif was is not value and was != value:
-            _put(element, _compare(below, was, value), written, removed)
+            is_new_spec = not was and element == SPEC
+            nodes = _compare_new_spec(below, value) if is_new_spec else _compare(below, was, value)
+            _put(element, nodes, written, removed)
     for name, was in old.items():
         if name not in new:
             element, _, below, unwritten = steps.get(name) or _step(schema, name)
@@ -194,6 +198,22 @@ def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> t
             elif was != unwritten:
                 _put(element, _compare(below, was, unwritten), written, removed)
     return ordered(written) or None, ordered(removed) or None
+
+
+@lru_cache(maxsize=64)
+def _specs_of(schema: Schema) -> Memo[tuple[FieldSet | None, FieldSet | None]]:
+    return Memo(256)
+
+
+def _compare_new_spec(schema: Schema, spec: Any) -> tuple[FieldSet | None, FieldSet | None]:
+    """As `_compare` of nothing with it. Many new objects have one and the same spec."""
+    memo = _specs_of(schema)
+    key = memo.key(spec)
+    found = memo.get(key)
+    if found is None:
+        found = _compare(schema, None, spec)
+        memo.put(key, found)
+    return found
 
 
 def _put(element: str, nodes: tuple[FieldSet | None, FieldSet | None], written: FieldSet, removed: FieldSet) -> None:
