@@ -26,6 +26,7 @@ from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
 from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
+from navarch.controllers.resourceclaims import PodClaimsController, ResourceClaimController
 from navarch.controllers.servicecidrs import ServiceCidrController
 from navarch.controllers.statefulset.controller import StatefulSetController
 from navarch.controllers.volumes.binder import BinderController
@@ -81,6 +82,10 @@ def all_controllers(
         Entry(ServiceCidrController(), "service-cidrs-controller", 1),
         Entry(BinderController(client_for(account_user("persistent-volume-binder"))), "persistent-volume-binder", 1),
         Entry(EphemeralVolumeController(), "ephemeral-volume-controller"),
+        Entry(PodClaimsController(), "resource-claim-controller"),
+        Entry(
+            ResourceClaimController(client_for(account_user("resource-claim-controller"))), "resource-claim-controller"
+        ),
         Entry(ClaimProtectionController(), "pvc-protection-controller"),
         Entry(VolumeProtectionController(), "pv-protection-controller", 1),
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
