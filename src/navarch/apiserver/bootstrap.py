@@ -11,7 +11,15 @@ from navarch.apiserver.admission.pods import SYSTEM_CLASSES
 from navarch.apiserver.auth.policy import completed, defaults
 from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.client.interface import Resource
-from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICE_CIDRS, SERVICES
+from navarch.client.resources import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NAMESPACES,
+    PRIORITY_CLASSES,
+    SERVICE_CIDRS,
+    SERVICES,
+)
 from navarch.machinery.clock import rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Obj
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
 
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
+TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
+"""The ConfigMap that says since when the use of tokens in secrets is noted."""
 CLASS_DESCRIPTIONS = {
     "system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another "
     "node if necessary.",
@@ -38,6 +48,8 @@ async def ensure(server: ApiServer) -> None:
             {"metadata": {"name": name}, "value": value, "description": CLASS_DESCRIPTIONS[name]},
         )
     await _policy(server)
+    today = rfc3339(server.world.now())[:10]
+    await _create(server, CONFIG_MAPS, {"metadata": {"name": TRACKING}, "data": {"since": today}}, "kube-system")
     await asyncio.gather(flowobjects.ensure(server), localservices.ensure(server))
     await _service_range(server)
     await _kubernetes_service(server)

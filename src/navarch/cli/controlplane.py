@@ -40,4 +40,4 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
         server = AccessFiles.at(config.state, config.logs).applied(server)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
-    run_until_told(lambda told: serve_cluster(told, serving, server, config.database, config, root_ca))
+    run_until_told(lambda told: serve_cluster(told, serving, server, config.database, config, places))

@@ -31,11 +31,13 @@ class Controllers:
 
     pod_cidr: str
     root_ca: str
+    signing: tuple[bytes, bytes] | None = None
+    """The certificate and the key (PEM) that sign others."""
 
     async def start(self, client: HttpClient, world: World) -> Any:
         from navarch.controllers import registry
 
-        return await registry.run(lambda user: client, world, self, root_ca=self.root_ca)
+        return await registry.run(lambda user: client, world, self, root_ca=self.root_ca, signing=self.signing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,14 +126,23 @@ class ControlPlane:
             groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
         return self._server.client(User(user, groups=tuple(groups)))
 
-    async def start(self, config: Any, root_ca: str, *, controllers: bool = True, scheduler: bool = True) -> None:
-        """`config` has the cluster's `pod_cidr`."""
+    async def start(
+        self,
+        config: Any,
+        root_ca: str,
+        *,
+        controllers: bool = True,
+        scheduler: bool = True,
+        signing: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        """`config` has the cluster's `pod_cidr`; `signing` is the certificate and the key that sign others."""
         world = self._server.world
         if controllers:
             from navarch.controllers import registry
 
+            sign = self._server.tokens.issue_legacy
             self.controllers = await registry.run(
-                self.client_for, world, config, root_ca=root_ca, sign=self._server.tokens.issue_legacy
+                self.client_for, world, config, root_ca=root_ca, sign=sign, signing=signing
             )
             self._server.components.add("controller-manager")
         if scheduler:
@@ -195,8 +204,8 @@ async def serve_alone(
         content = pki.kubeconfig_of(alone.pki.ca_cert, alone.pki.admin, address)
         write_atomically(alone.kubeconfig, yaml.safe_dump(content, sort_keys=False))
         say(f"API server ready at {address}; administrator: KUBECONFIG={alone.kubeconfig}")
-        root_ca = alone.pki.ca_cert.read_text()
-        await plane.start(alone, root_ca, controllers=alone.controllers, scheduler=alone.scheduler)
+        root_ca, signing = alone.pki.ca_cert.read_text(), alone.pki.authority()
+        await plane.start(alone, root_ca, controllers=alone.controllers, scheduler=alone.scheduler, signing=signing)
         await told.wait()
     finally:
         await plane.stop()
@@ -209,7 +218,7 @@ async def serve_cluster(
     config: ApiServerConfig,
     database: Path | None,
     cluster: Any,
-    root_ca: str,
+    places: pki.Paths,
 ) -> None:
     """The whole control plane of a cluster, until told to stop."""
     world = RealWorld()
@@ -217,7 +226,8 @@ async def serve_cluster(
     log.info("API server ready at port %d", api.port)
     plane = ControlPlane(api.server)
     try:
-        starting = asyncio.create_task(plane.start(cluster, root_ca))
+        root_ca = places.ca_cert.read_text()
+        starting = asyncio.create_task(plane.start(cluster, root_ca, signing=places.authority()))
         stopping = asyncio.create_task(told.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():

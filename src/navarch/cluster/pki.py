@@ -40,6 +40,10 @@ class Paths:
     def pair(self, name: str) -> Pair:
         return Pair(self.directory / f"{name}.crt", self.directory / f"{name}.key")
 
+    def authority(self) -> tuple[bytes, bytes]:
+        """The certificate and the key of the CA."""
+        return self.ca_cert.read_bytes(), self.ca_key.read_bytes()
+
     @cached_property
     def apiserver(self) -> Pair:
         return self.pair("apiserver")

@@ -1,16 +1,15 @@
-"""What every namespace gets (the default service account, the cluster's CA), and the clean-up of legacy tokens."""
+"""What every namespace gets: the default service account, and the cluster's CA."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from navarch.client.interface import Resource
-from navarch.client.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS
+from navarch.client.resources import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS
 from navarch.controllers import objects
-from navarch.controlloop.plan import Caches, Create, Delete, Patch, Plan, Update, Watch
-from navarch.machinery.types import Key, Obj, key_of
+from navarch.controlloop.plan import Caches, Create, Plan, Update, Watch
+from navarch.machinery.types import Key, Obj
 
 DEFAULT_ACCOUNT = "default"
 CA_NAME = "kube-root-ca.crt"
@@ -20,10 +19,6 @@ CA_DESCRIPTION = (
     "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
     "clusters."
 )
-Sign = Callable[[Obj, Obj], str]
-"""(service account, secret) -> the secret's token."""
-TOKEN_TYPE = "kubernetes.io/service-account-token"
-ACCOUNT_NAME, ACCOUNT_UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,81 +87,5 @@ class RootCaPublisher(_PerNamespace):
         return Plan([Update(CONFIG_MAPS, changed)], reasons=["its copy of the cluster's CA was changed"])
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedToken:
-    secret: Obj
-    account: Obj | None
-
-
-class LegacyTokenController:
-    """Fills token Secrets of service accounts, and deletes those whose account is gone. Without `sign` it fills none."""
-
-    name = "legacy-service-account-token-cleaner"
-
-    def __init__(self, sign: Sign | None = None, ca: str = "") -> None:
-        self._sign = sign
-        self._ca = _encoded(ca)
-        self.watches = (
-            Watch(SECRETS, _token_keys, {"account": _account_index}),
-            Watch(SERVICE_ACCOUNTS, _account_keys),
-        )
-
-    def observe(self, key: Key, caches: Caches) -> ObservedToken | None:
-        secret = caches[SECRETS].get(key.namespace, key.name)
-        if secret is None or objects.is_deleting(secret) or not any(_account_index(secret)):
-            return None
-        name = objects.annotations_of(secret)[ACCOUNT_NAME]
-        return ObservedToken(secret, caches[SERVICE_ACCOUNTS].get(key.namespace, name))
-
-    def reconcile(self, observed: ObservedToken, now: float) -> Plan:
-        secret, account = observed.secret, observed.account
-        uid = objects.annotations_of(secret).get(ACCOUNT_UID, "")
-        if account is not None and uid in ("", objects.uid_of(account)):
-            return self._filled(secret, account)
-        if account is None and not uid:
-            return Plan(reasons=["its service account does not exist yet"])
-        gone = Delete(SECRETS, key_of(secret), objects.uid_of(secret))
-        return Plan([gone], reasons=["its service account is gone"])
-
-    def _filled(self, secret: Obj, account: Obj) -> Plan:
-        data = secret.get("data") or {}
-        if self._sign is None or objects.is_deleting(account):
-            return Plan(reasons=["its service account is there"])
-        lacking: dict[str, str] = {}
-        if not data.get("token"):
-            lacking["token"] = _encoded(self._sign(account, secret))
-        if self._ca and data.get("ca.crt") != self._ca:
-            lacking["ca.crt"] = self._ca
-        if not data.get("namespace"):
-            lacking["namespace"] = _encoded(secret["metadata"]["namespace"])
-        if not lacking:
-            return Plan(reasons=["it has the token of its service account"])
-        change = {"data": lacking, "metadata": {"annotations": {ACCOUNT_UID: objects.uid_of(account)}}}
-        filled = Patch(SECRETS, key_of(secret), objects.exact(secret, change))
-        return Plan([filled], reasons=[f"it lacks {', '.join(lacking)}"])
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
 def _namespace_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
     return (Key("", new["metadata"]["name"]),) if new is not None and old is None else ()
-
-
-def _account_index(secret: Obj) -> Iterable[str]:
-    """namespace/name of the account that a token Secret is for."""
-    name = objects.annotations_of(secret).get(ACCOUNT_NAME)
-    return (f"{secret['metadata']['namespace']}/{name}",) if secret.get("type") == TOKEN_TYPE and name else ()
-
-
-def _token_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
-    return (key_of(new),) if new is not None and any(_account_index(new)) else ()
-
-
-def _account_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
-    """Of an account that has come or gone."""
-    account = new if old is None else old
-    if account is None or (old is not None and new is not None):
-        return ()
-    return [key_of(secret) for secret in caches[SECRETS].by_index("account", str(key_of(account)))]

@@ -9,9 +9,14 @@ from typing import Any, Protocol
 
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
-from navarch.controllers.accounts import LegacyTokenController, RootCaPublisher, ServiceAccountController, Sign
+from navarch.controllers.accounts import RootCaPublisher, ServiceAccountController
 from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.attributesclasses import AttributesClassProtectionController
+from navarch.controllers.bootstrap import BootstrapSigner, TokenCleaner
+from navarch.controllers.certificates.approving import ApprovingController
+from navarch.controllers.certificates.authority import CertificateAuthority
+from navarch.controllers.certificates.cleaning import CleaningController
+from navarch.controllers.certificates.signing import SigningController
 from navarch.controllers.daemonset.controller import DaemonSetController
 from navarch.controllers.deployment.controller import DeploymentController
 from navarch.controllers.disruption import DisruptionController, StaleDisruptionController
@@ -29,6 +34,7 @@ from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetCon
 from navarch.controllers.resourceclaims import PodClaimsController, ResourceClaimController
 from navarch.controllers.servicecidrs import ServiceCidrController
 from navarch.controllers.statefulset.controller import StatefulSetController
+from navarch.controllers.tokens import LegacyTokenCleaner, Sign, TokensController
 from navarch.controllers.volumes.binder import BinderController
 from navarch.controllers.volumes.ephemeral import EphemeralVolumeController
 from navarch.controlloop.loop import ControllerLoop, Why
@@ -39,6 +45,8 @@ MANAGER_USER = "system:kube-controller-manager"
 """Reads the caches that all controllers share."""
 Identity = Callable[[str], Client]
 """user name -> a client that acts as that user."""
+Pair = tuple[bytes, bytes]
+"""A certificate and its key, PEM."""
 
 
 class Config(Protocol):
@@ -50,7 +58,7 @@ class Config(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A controller, whom it acts as (a service account of kube-system), and how many keys it works on at once."""
+    """A controller, whom it acts as (a service account of kube-system, or a user), and how many keys it works on at once."""
 
     controller: Any
     account: str
@@ -58,10 +66,16 @@ class Entry:
 
 
 def all_controllers(
-    config: Config, client_for: Identity, world: World, root_ca: str, sign: Sign | None = None
+    config: Config,
+    client_for: Identity,
+    world: World,
+    root_ca: str,
+    sign: Sign | None = None,
+    signing: Pair | None = None,
 ) -> list[Entry]:
     """`root_ca`: the cluster CA's certificate (PEM) that every namespace gets a copy of; "" publishes none. `sign` makes
-    the tokens that live in secrets; None: nobody fills them."""
+    the tokens that live in secrets; None: nobody fills them. `signing`: what certificates are signed with; None: nobody
+    signs any."""
     entries = [
         Entry(ReplicaSetController(), "replicaset-controller"),
         Entry(ReplicaSetController(REPLICATION_CONTROLLER), "replication-controller"),
@@ -73,7 +87,12 @@ def all_controllers(
         Entry(EndpointsController(), "endpoint-controller"),
         Entry(NamespaceController(world, client_for(account_user("namespace-controller"))), "namespace-controller", 10),
         Entry(ServiceAccountController(), "service-account-controller", 1),
-        Entry(LegacyTokenController(sign, root_ca), "legacy-service-account-token-cleaner", 1),
+        Entry(TokensController(client_for(MANAGER_USER), sign, root_ca), MANAGER_USER),
+        Entry(LegacyTokenCleaner(), "legacy-service-account-token-cleaner", 1),
+        Entry(ApprovingController(client_for(account_user("certificate-controller"))), "certificate-controller", 1),
+        Entry(CleaningController(), "certificate-controller", 1),
+        Entry(BootstrapSigner(), "bootstrap-signer", 1),
+        Entry(TokenCleaner(), "token-cleaner", 1),
         Entry(NodeLifecycleController(world), "node-controller", 8),
         Entry(TaintEvictionController(), "node-controller", 8),
         Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),
@@ -92,13 +111,16 @@ def all_controllers(
         Entry(DisruptionController(client_for(account_user("disruption-controller"))), "disruption-controller"),
         Entry(StaleDisruptionController(), "disruption-controller", 1),
     ]
+    if signing is not None:
+        entries.append(Entry(SigningController(CertificateAuthority(*signing)), "certificate-controller"))
     if root_ca:
         entries.append(Entry(RootCaPublisher(root_ca), "root-ca-cert-publisher", 1))
     return entries
 
 
 def account_user(account: str) -> str:
-    return f"system:serviceaccount:kube-system:{account}"
+    """The user that a service account of kube-system is; a user's own name stays what it is."""
+    return account if account.startswith("system:") else f"system:serviceaccount:kube-system:{account}"
 
 
 class Running:
@@ -141,7 +163,13 @@ class Running:
 
 
 async def run(
-    client_for: Identity, world: World, config: Config, *, root_ca: str = "", sign: Sign | None = None
+    client_for: Identity,
+    world: World,
+    config: Config,
+    *,
+    root_ca: str = "",
+    sign: Sign | None = None,
+    signing: Pair | None = None,
 ) -> Running:
     """Starts every controller; returns when all caches are filled."""
     informers = InformerFactory(client_for(MANAGER_USER), world)
@@ -153,7 +181,7 @@ async def run(
             world,
             concurrency=entry.concurrency,
         )
-        for entry in all_controllers(config, client_for, world, root_ca, sign)
+        for entry in all_controllers(config, client_for, world, root_ca, sign, signing)
     ]
     collector = GarbageCollector(client_for(account_user("generic-garbage-collector")), informers, world)
     running = Running(loops, collector, informers)

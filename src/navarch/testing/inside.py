@@ -46,13 +46,17 @@ async def api_server(
 
 
 @asynccontextmanager
-async def control_plane(server: ApiServer, options: Options, root_ca: str = "") -> AsyncGenerator[HollowNodes | None]:
+async def control_plane(
+    server: ApiServer, options: Options, root_ca: str = "", signing: tuple[bytes, bytes] | None = None
+) -> AsyncGenerator[HollowNodes | None]:
     """Controllers (each with its own rights), scheduler and hollow nodes on a server of this process. With controllers,
-    pods can be made in `default` from the start, and nodes have lost the taint that they begin with."""
+    pods can be made in `default` from the start, and nodes have lost the taint that they begin with. `signing` is the
+    certificate and the key that sign certificate requests."""
     plane = ControlPlane(server)
     hollow = _hollow(server, options.nodes) if options.nodes else None
     try:
-        await plane.start(ClusterConfig(), root_ca, controllers=options.controllers, scheduler=options.scheduler)
+        parts = {"controllers": options.controllers, "scheduler": options.scheduler}
+        await plane.start(ClusterConfig(), root_ca, **parts, signing=signing)
         if hollow:
             await hollow.start()
         if options.controllers:
@@ -102,7 +106,8 @@ async def served(directory: Path, options: Options) -> AsyncGenerator[None]:
         url = f"https://{HOST}:{api.port}"
         write(directory / "url", url.encode())
         write_kubeconfig(directory / "kubeconfig", url, authority.pem, admin)
-        async with control_plane(api.server, options, authority.pem.decode()):
+        signing = authority.pem, authority.key_pem
+        async with control_plane(api.server, options, authority.pem.decode(), signing):
             yield
     finally:
         await api.stop()

@@ -38,8 +38,8 @@ async def test_a_token_secret_is_filled_works_and_ends_with_its_account():
         plane = ControlPlane(server)
         await plane.start(ClusterConfig(), "the CA", scheduler=False)
         try:
-            await server.system.create(SECRETS, SECRET, "default")
             account = await server.system.create(SERVICE_ACCOUNTS, {"metadata": {"name": "robot"}}, "default")
+            await server.system.create(SECRETS, SECRET, "default")
 
             async def filled() -> Any:
                 secret = await server.system.get(SECRETS, "robot-token", "default")

@@ -1,0 +1,1 @@
+"""Certificate requests: approved for nodes, signed by the cluster's authority, and cleaned up."""
