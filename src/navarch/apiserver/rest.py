@@ -5,6 +5,7 @@ Reads answer at once, without a task; writes answer a coroutine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -458,11 +459,25 @@ def _plain_patch(kind: PatchType, body: bytes, validation: str) -> Patch:
     return Patch(kind, tree, duplicates=tuple(f'duplicate field "{path}"' for path in twice))
 
 
+_NO_INTEGER = re.compile(rb"[:\[,]\s*-?\d+[.eE]|\d{19}")
+
+
+def _json_configuration(body: bytes) -> Any:
+    """What most clients send is JSON, which is read ten times faster. None where it may mean something else in YAML."""
+    if not body.startswith(b"{") or _NO_INTEGER.search(body):
+        return None
+    try:
+        tree = decode.parse_json(body)
+    except StatusError:
+        return None
+    return None if decode.duplicate_keys(body, tree) else tree
+
+
 def _configuration(body: bytes, duplicates: list[str]) -> Obj:
     """The body of a server-side apply. Raises 400."""
     why = "error decoding YAML: error "
     try:
-        tree = parse_yaml(body, duplicates)
+        tree = _json_configuration(body) or parse_yaml(body, duplicates)
     except StatusError as err:
         raise errors.bad_request(f"{why}converting YAML to JSON: {err.message}") from None
     if tree is None:
