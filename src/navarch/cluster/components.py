@@ -45,9 +45,10 @@ class Scheduling:
     name: str
 
     async def start(self, client: HttpClient, world: World) -> Any:
+        from navarch.scheduler.profiles import Profile, SchedulerConfig
         from navarch.scheduler.scheduler import Scheduler
 
-        scheduler = Scheduler(client, world, self.name)
+        scheduler = Scheduler(client, world, SchedulerConfig(profiles=(Profile(self.name),)))
         await scheduler.start()
         return scheduler
 

@@ -8,23 +8,34 @@ replica of a Deployment thus costs the one node that took the last replica, and 
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from navarch.machinery.types import Obj
-from navarch.scheduler.nodes import Ints, Nodes
-from navarch.scheduler.plugins.affinity import NodeAffinity
-from navarch.scheduler.plugins.interface import MAX_SCORE, NodePlugin, Refusal, UsagePlugin
-from navarch.scheduler.plugins.ports import NodePorts
-from navarch.scheduler.plugins.resources import NodeResourcesBalancedAllocation, NodeResourcesFit
-from navarch.scheduler.plugins.taints import NodeUnschedulable, TaintToleration
+from navarch.scheduler.nodes import Bools, Ints, Nodes
+from navarch.scheduler.nominations import Nominations
+from navarch.scheduler.plugins import default_plugins
+from navarch.scheduler.plugins.interface import (
+    MAX_SCORE,
+    NodePlugin,
+    Plugin,
+    PodPlugin,
+    Refusal,
+    Rejected,
+    UsagePlugin,
+    View,
+    is_node_plugin,
+    is_usage_plugin,
+)
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.surroundings import Surroundings
 
 MAX_CLASSES = 256
 """Classes of pods that are remembered; the one unused for longest is forgotten."""
+NO_NODES = "no nodes available to schedule pods"
 
 
 @dataclass(slots=True)
@@ -36,19 +47,23 @@ class Decision:
     feasible: int = 0
     total: int = 0
     score: int = 0
+    plugins: frozenset[str] = frozenset()
+    """Who keeps it off nodes, where it fits nowhere: what happens to others does not interest it."""
 
 
 @dataclass(slots=True)
 class _Placement:
     """What the node plugins say about every slot, for one placement."""
 
-    prepared: list[object]
+    prepared: list[Any]
+    names: frozenset[str] | None
     position: int = -1
-    reasons: list[str] = field(default_factory=list)
-    """Per slot; "" where the node is in."""
-    mask: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    passed: list[Bools] = field(default_factory=list)
+    """Per node plugin, the slots that it lets through."""
+    mask: Bools = field(default_factory=lambda: np.zeros(0, bool))
+    """Slots that all of them let through."""
     scores: list[Ints] = field(default_factory=list)
-    """Raw, one array per scoring node plugin; None of them where all are zero (see `flat`)."""
+    """Raw, one array per scoring node plugin."""
 
 
 @dataclass(slots=True)
@@ -56,8 +71,35 @@ class _Usage:
     """Feasibility and score by usage of every slot, for pods that request the same."""
 
     position: int = -1
-    mask: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    mask: Bools = field(default_factory=lambda: np.zeros(0, bool))
     score: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+Prepared = list[tuple[PodPlugin, Any]]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Why a pod fits nowhere."""
+
+    rejected: Rejected | None
+    """Whatever the nodes are; then there is nothing else to say."""
+    refusals: list[tuple[str, Refusal]]
+    """(plugin, nodes that it was the first to refuse)"""
+    helpless: Bools
+    """Slots where removing pods would not help."""
+
+    def counts(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for _, refusal in self.refusals:
+            if number := int(refusal.mask.sum()):
+                found[refusal.reason] = found.get(refusal.reason, 0) + number
+        return found
+
+    def plugins(self) -> frozenset[str]:
+        if self.rejected:
+            return frozenset((self.rejected.plugin,))
+        return frozenset(name for name, refusal in self.refusals if refusal.mask.any())
 
 
 class Cycle:
@@ -65,83 +107,205 @@ class Cycle:
         self,
         nodes: Nodes,
         randomness: random.Random,
-        node_plugins: Sequence[NodePlugin] | None = None,
-        usage_plugins: Sequence[UsagePlugin] | None = None,
+        plugins: Sequence[Plugin] | None = None,
+        surroundings: Surroundings | None = None,
+        nominations: Nominations | None = None,
     ) -> None:
         self.nodes = nodes
-        self.node_plugins = node_plugins or (NodeUnschedulable(), TaintToleration(), NodeAffinity())
-        self.usage_plugins = usage_plugins or (NodePorts(), NodeResourcesFit(), NodeResourcesBalancedAllocation())
+        self.around = surroundings if surroundings is not None else Surroundings()
+        self.nominations = nominations if nominations is not None else Nominations()
+        self.plugins: Sequence[Any] = plugins if plugins is not None else default_plugins()
+        self.node_plugins: list[NodePlugin] = [p for p in self.plugins if is_node_plugin(p)]
+        self.usage_plugins: list[UsagePlugin] = [p for p in self.plugins if is_usage_plugin(p)]
+        self.pod_plugins: list[PodPlugin] = [
+            p for p in self.plugins if not is_node_plugin(p) and not is_usage_plugin(p)
+        ]
         self._random = randomness
         self._placements: OrderedDict[bytes, _Placement] = OrderedDict()
         self._usages: OrderedDict[tuple[object, ...], _Usage] = OrderedDict()
 
+    # -- deciding
+
     def decide(self, pod: PodInfo) -> Decision:
-        nodes = self.nodes
-        if not len(nodes):
-            return Decision(message="0/0 nodes are available: no nodes available to schedule pods")
-        placement, usage = self._placement(pod), self._usage(pod)
-        mask = placement.mask & usage.mask
-        for plugin in self.usage_plugins:
-            if not plugin.shared and plugin.applies(pod):
-                mask &= plugin.feasible(pod, nodes, None)
+        total = len(self.nodes)
+        if not total:
+            return Decision(message=NO_NODES)
+        mask, prepared, placement = self._feasible(pod)
+        if mask is None:
+            return self._nowhere(pod)
+        slot = self.nodes.slot(pod.nominated) if pod.nominated else None
+        if slot is not None and mask[slot]:
+            return Decision(pod.nominated, "", 1, total)
         feasible = np.flatnonzero(mask)
         if not len(feasible):
-            return Decision(message=self._message(pod, placement), total=len(nodes))
-        score = usage.score[feasible] + self._placement_score(placement, feasible)
+            return self._nowhere(pod)
+        if len(feasible) == 1:
+            return Decision(self.nodes.names[int(feasible[0])], "", 1, total)
+        score = self.score(pod, feasible, placement, prepared)
         best = feasible[np.flatnonzero(score == score.max())]
         slot = int(best[self._random.randrange(len(best))] if len(best) > 1 else best[0])
-        return Decision(nodes.names[slot], "", len(feasible), len(nodes), int(score.max()))
+        return Decision(self.nodes.names[slot], "", len(feasible), total, int(score.max()))
+
+    def _nowhere(self, pod: PodInfo) -> Decision:
+        verdict = self.verdict(pod)
+        total = len(self.nodes)
+        return Decision(message=message_of(verdict, total), total=total, plugins=verdict.plugins())
+
+    def feasible_slots(self, pod: PodInfo) -> Ints:
+        """Where a pod fits now; for those who let others have a say before a node is chosen."""
+        mask, _, _ = self._feasible(pod)
+        return np.flatnonzero(mask) if mask is not None else np.zeros(0, np.int64)
+
+    def scores_of(self, pod: PodInfo, feasible: Ints) -> Ints:
+        placement = self._placement(pod)
+        prepared = self._prepare(pod, self._view(placement))
+        assert not isinstance(prepared, Rejected)
+        return self.score(pod, feasible, placement, prepared)
+
+    def _feasible(self, pod: PodInfo) -> tuple[Bools | None, Prepared, _Placement]:
+        """The mask is None where a plugin rejects the pod altogether."""
+        placement = self._placement(pod)
+        view = self._view(placement)
+        prepared = self._prepare(pod, view)
+        if isinstance(prepared, Rejected):
+            return None, [], placement
+        mask = placement.mask & self._usage(pod).mask
+        for plugin, ready in prepared:
+            for refusal in plugin.refusals(ready, pod, view):
+                mask &= ~refusal.mask
+        if len(self.nominations):
+            self._respect_nominations(pod, mask)
+        return mask, prepared, placement
+
+    def _respect_nominations(self, pod: PodInfo, mask: Bools) -> None:
+        """Takes out the nodes on which a pod would not fit beside those that room is being made for."""
+        for name, others in list(self.nominations.before(pod)):
+            slot = self.nodes.slot(name)
+            if slot is not None and mask[slot]:
+                mask[slot] = self.with_others(others, name, lambda slot=slot: self.fits(pod, slot))
+
+    def with_others(self, others: Sequence[PodInfo], node: str, ask: Callable[[], bool]) -> bool:
+        """What `ask` answers while other pods are on the node."""
+        added = [other for other in others if self.nodes.pod(other.key) is None]
+        for other in added:
+            self.nodes.set_pod(other, node)
+        try:
+            return ask()
+        finally:
+            for other in added:
+                self.nodes.remove_pod(other.key)
+
+    def fits(self, pod: PodInfo, slot: int) -> bool:
+        """Whether a pod fits on one node as the arrays are now; nominations aside."""
+        placement = self._placement(pod)
+        if not placement.mask[slot]:
+            return False
+        here = np.array([slot])
+        if not all(p.feasible(pod, self.nodes, here)[0] for p in self.usage_plugins if p.applies(pod)):
+            return False
+        view = self._view(placement)
+        prepared = self._prepare(pod, view)
+        if isinstance(prepared, Rejected):
+            return False
+        return not any(r.mask[slot] for plugin, ready in prepared for r in plugin.refusals(ready, pod, view))
+
+    # -- what plugins are asked with
+
+    def view(self, pod: PodInfo) -> View:
+        return self._view(self._placement(pod))
+
+    def _view(self, placement: _Placement) -> View:
+        by_name = {p.name: passed for p, passed in zip(self.node_plugins, placement.passed, strict=True)}
+        alive = self.nodes.alive
+        return View(self.nodes, self.around, by_name.get("NodeAffinity", alive), by_name.get("TaintToleration", alive))
+
+    def _prepare(self, pod: PodInfo, view: View) -> Prepared | Rejected:
+        found: Prepared = []
+        for plugin in self.pod_plugins:
+            ready = plugin.prepare(pod, view)
+            if isinstance(ready, Rejected):
+                return ready._replace(plugin=plugin.name)
+            if ready is not None:
+                found.append((plugin, ready))
+        return found
 
     # -- by placement
 
     def _placement(self, pod: PodInfo) -> _Placement:
-        found = self._placements.get(pod.placement)
+        key = pod.shape.placement
+        found = self._placements.get(key)
         if found is None:
-            found = _Placement([plugin.prepare(pod.obj) for plugin in self.node_plugins])
-            self._placements[pod.placement] = found
+            found = _Placement([plugin.prepare(pod.obj) for plugin in self.node_plugins], pod.shape.names)
+            self._placements[key] = found
             if len(self._placements) > MAX_CLASSES:
                 self._placements.popitem(last=False)
         else:
-            self._placements.move_to_end(pod.placement)
+            self._placements.move_to_end(key)
         nodes = self.nodes
         changed = nodes.specs.since(found.position) if found.position >= 0 else None
         if changed is None or len(found.mask) != len(nodes.alive):
             length = len(nodes.alive)
-            found.reasons = [""] * length
             found.mask = np.zeros(length, bool)
+            found.passed = [np.zeros(length, bool) for _ in self.node_plugins]
             found.scores = [np.zeros(length, np.int64) for plugin in self.node_plugins if plugin.weight]
-            changed = list(range(nodes.size))
+            changed = self._slots_of(found)
         for slot in set(changed):
             self._judge(found, slot)
         found.position = nodes.specs.position
         return found
 
+    def _slots_of(self, placement: _Placement) -> Sequence[int]:
+        if placement.names is None:
+            return range(self.nodes.size)
+        return [slot for name in placement.names if (slot := self.nodes.slot(name)) is not None]
+
     def _judge(self, placement: _Placement, slot: int) -> None:
         node = self.nodes.objects[slot]
+        if node is not None and placement.names is not None and self.nodes.names[slot] not in placement.names:
+            node = None
         scored = 0
-        placement.mask[slot] = node is not None
-        placement.reasons[slot] = ""
-        for plugin, prepared in zip(self.node_plugins, placement.prepared, strict=True):
-            if node is not None and placement.mask[slot] and (reason := plugin.filter(prepared, node)):
-                placement.reasons[slot] = reason
-                placement.mask[slot] = False
+        mask = node is not None
+        for index, plugin in enumerate(self.node_plugins):
+            ready = placement.prepared[index]
+            passed = node is not None and plugin.passes(ready, node)
+            placement.passed[index][slot] = passed
+            mask = mask and passed
             if plugin.weight:
-                placement.scores[scored][slot] = plugin.score(prepared, node) if node is not None else 0
+                placement.scores[scored][slot] = plugin.score(ready, node) if node is not None else 0
                 scored += 1
+        placement.mask[slot] = mask
 
-    def _placement_score(self, placement: _Placement, feasible: Ints) -> Ints | int:
-        total: Ints | int = 0
-        plugins = [plugin for plugin in self.node_plugins if plugin.weight]
-        for plugin, raw in zip(plugins, placement.scores, strict=True):
+    # -- scores
+
+    def score(self, pod: PodInfo, feasible: Ints, placement: _Placement, prepared: Prepared) -> Ints:
+        """Of each feasible slot, all plugins together."""
+        total = self._usage(pod).score[feasible]
+        for _, part in self._parts(pod, feasible, placement, prepared):
+            total = total + part
+        return total
+
+    def _parts(
+        self, pod: PodInfo, feasible: Ints, placement: _Placement, prepared: Prepared
+    ) -> Iterator[tuple[str, Ints | int]]:
+        """(plugin, its weighted scores), but for those that go by usage."""
+        scoring = [plugin for plugin in self.node_plugins if plugin.weight]
+        for plugin, raw in zip(scoring, placement.scores, strict=True):
             values = raw[feasible]
             highest = int(values.max())
-            if highest == 0:  # nothing to tell nodes apart by; an inverse score gives all the same
+            if highest == 0:
+                if plugin.normalise == "inverse":
+                    yield plugin.name, MAX_SCORE * plugin.weight
                 continue
             scaled = values * MAX_SCORE // highest
             if plugin.normalise == "inverse":
                 scaled = MAX_SCORE - scaled
-            total = total + scaled * plugin.weight
-        return total
+            yield plugin.name, scaled * plugin.weight
+        view = self._view(placement)
+        for plugin, ready in prepared:
+            if plugin.weight:
+                score = plugin.score(ready, pod, view, feasible)
+                if score is not None:
+                    yield plugin.name, score * plugin.weight
 
     # -- by usage
 
@@ -164,12 +328,12 @@ class Cycle:
         found.position = nodes.usage.position
         return found
 
-    def _judge_usage(self, pod: PodInfo, slots: Ints | None) -> tuple[np.ndarray, Ints]:
+    def _judge_usage(self, pod: PodInfo, slots: Ints | None) -> tuple[Bools, Ints]:
         nodes = self.nodes
         mask = (nodes.alive if slots is None else nodes.alive[slots]).copy()
         total = np.zeros(len(mask), np.int64)
         for plugin in self.usage_plugins:
-            if not plugin.shared or not plugin.applies(pod):
+            if not plugin.applies(pod):
                 continue
             mask &= plugin.feasible(pod, nodes, slots)
             if plugin.weight and (score := plugin.score(pod, nodes, slots)) is not None:
@@ -178,58 +342,116 @@ class Cycle:
 
     # -- saying why
 
-    def _message(self, pod: PodInfo, placement: _Placement) -> str:
-        """upstream's FitError: how many nodes are out for which reason."""
-        counts: Counter[str] = Counter(r for r in placement.reasons if r)
-        left = placement.mask
-        for plugin in self.usage_plugins:
-            if plugin.applies(pod):
-                refusals = plugin.refusals(pod, self.nodes)
-                for refusal in refusals:
-                    if count := int((refusal.mask & left).sum()):
-                        counts[refusal.reason] += count
-                for refusal in refusals:
-                    left = left & ~refusal.mask
-        total = len(self.nodes)
-        reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-        helpful = int(placement.mask.sum())
-        preemption = ", ".join(
-            sorted(
-                f"{count} {reason}"
-                for count, reason in (
-                    (total - helpful, "Preemption is not helpful for scheduling"),
-                    (helpful, "No preemption victims found for incoming pod"),
-                )
-                if count
-            )
-        )
-        return f"0/{total} nodes are available: {reasons}. preemption: 0/{total} nodes are available: {preemption}."
+    def verdict(self, pod: PodInfo) -> Verdict:
+        """Who refuses which nodes. Each node is refused by the first plugin in order that has something against it."""
+        nodes = self.nodes
+        placement = self._placement(pod)
+        view = self._view(placement)
+        prepared = self._prepare(pod, view)
+        if isinstance(prepared, Rejected):
+            return Verdict(prepared, [], np.ones(len(nodes.alive), bool))
+        left = nodes.alive.copy()
+        helpless = np.zeros(len(left), bool)
+        found: list[tuple[str, Refusal]] = []
+        for name, refusals in self._refusals(pod, placement, view, prepared):
+            here = [Refusal(r.mask & left, r.reason, r.helpless & r.mask & left) for r in refusals]
+            for refusal in here:
+                found.append((name, refusal))
+                left = left & ~refusal.mask
+                helpless |= refusal.helpless
+        if left.any():  # room is kept there for others
+            found += self._crowded(pod, left)
+        return Verdict(None, found, helpless)
+
+    def _refusals(
+        self, pod: PodInfo, placement: _Placement, view: View, prepared: Prepared
+    ) -> Iterator[tuple[str, Sequence[Refusal]]]:
+        alive = self.nodes.alive
+        if placement.names is not None:
+            named = np.zeros(len(alive), bool)
+            named[self._slots_of(placement)] = True
+            yield "NodeAffinity", [Refusal(alive & ~named, "node(s) didn't satisfy plugin(s) [NodeAffinity]", True)]
+        passed = {p.name: mask for p, mask in zip(self.node_plugins, placement.passed, strict=True)}
+        ready = {plugin.name: one for plugin, one in prepared}
+        for plugin in self.plugins:
+            if plugin.name in passed:
+                yield plugin.name, [Refusal(alive & ~passed[plugin.name], plugin.reason, True)]
+            elif is_usage_plugin(plugin):
+                if plugin.applies(pod):
+                    yield plugin.name, plugin.refusals(pod, self.nodes)
+            elif plugin.name in ready:
+                yield plugin.name, plugin.refusals(ready[plugin.name], pod, view)
+
+    def _crowded(self, pod: PodInfo, left: Bools) -> Iterator[tuple[str, Refusal]]:
+        """The reasons on nodes where a pod would fit but for others that room is being made for."""
+        for name, others in list(self.nominations.before(pod)):
+            slot = self.nodes.slot(name)
+            if slot is None or not left[slot]:
+                continue
+            added = [other for other in others if self.nodes.pod(other.key) is None]
+            for other in added:
+                self.nodes.set_pod(other, name)
+            placement = self._placement(pod)
+            view = self._view(placement)
+            prepared = self._prepare(pod, view)
+            if not isinstance(prepared, Rejected):
+                here = np.zeros(len(left), bool)
+                here[slot] = True
+                for plugin, refusals in self._refusals(pod, placement, view, prepared):
+                    for refusal in refusals:
+                        if refusal.mask[slot]:
+                            yield plugin, Refusal(here, refusal.reason, refusal.helpless & here)
+            for other in added:
+                self.nodes.remove_pod(other.key)
 
     def explain(self, pod: PodInfo) -> list[tuple[str, str, str]]:
-        """Node by node: (node, plugin that refuses it or "", its reason or its score in words)."""
+        """Node by node: (node, plugin that refuses it or "", its reason, or its score with what each plugin gave)."""
         nodes = self.nodes
-        rows: list[tuple[str, str, str]] = []
-        usage = self._usage(pod) if len(nodes) else _Usage()
+        if not len(nodes):
+            return []
+        pod = replace(pod, node="")
+        placement = self._placement(pod)
+        view = self._view(placement)
+        prepared = self._prepare(pod, view)
+        if isinstance(prepared, Rejected):
+            return [(name, prepared.plugin, prepared.reason) for name in nodes.names if name]
         refusals = [
-            (plugin.name, refusal)
-            for plugin in self.usage_plugins
-            if plugin.applies(pod)
-            for refusal in plugin.refusals(pod, nodes)
+            (name, r) for name, found in self._refusals(pod, placement, view, prepared) for r in found if r.mask.any()
         ]
+        out = np.zeros(len(nodes.alive), bool)
+        for _, refusal in refusals:
+            out |= refusal.mask
+        scores = self._score_words(pod, np.flatnonzero(nodes.alive & ~out), placement, prepared)
+        rows: list[tuple[str, str, str]] = []
         for slot, name in enumerate(nodes.names):
             if name:
-                rows.extend(self._explain_node(pod, slot, name, refusals, usage))
+                against = [(name, plugin, refusal.reason) for plugin, refusal in refusals if refusal.mask[slot]]
+                rows += against or [(name, "", scores[slot])]
         return rows
 
-    def _explain_node(
-        self, pod: PodInfo, slot: int, name: str, refusals: Sequence[tuple[str, Refusal]], usage: _Usage
-    ) -> list[tuple[str, str, str]]:
-        node: Obj | None = self.nodes.objects[slot]
-        assert node is not None
-        rows = [
-            (name, plugin.name, reason)
-            for plugin in self.node_plugins
-            if (reason := plugin.filter(plugin.prepare(pod.obj), node))
+    def _score_words(self, pod: PodInfo, feasible: Ints, placement: _Placement, prepared: Prepared) -> dict[int, str]:
+        if not len(feasible):
+            return {}
+        parts: list[tuple[str, Any]] = [
+            (plugin.name, score[feasible] * plugin.weight)
+            for plugin in self.usage_plugins
+            if plugin.weight and plugin.applies(pod) and (score := plugin.score(pod, self.nodes, None)) is not None
         ]
-        rows += [(name, plugin_name, refusal.reason) for plugin_name, refusal in refusals if refusal.mask[slot]]
-        return rows or [(name, "", f"fits, with a score of {int(usage.score[slot])} by its resources")]
+        parts += list(self._parts(pod, feasible, placement, prepared))
+        arrays = [(name, np.broadcast_to(part, len(feasible))) for name, part in parts]
+        found: dict[int, str] = {}
+        for index, slot in enumerate(feasible.tolist()):
+            each = ", ".join(f"{name} {int(part[index])}" for name, part in arrays)
+            found[slot] = f"fits, with a score of {sum(int(part[index]) for _, part in arrays)}: {each}"
+        return found
+
+
+def message_of(verdict: Verdict, total: int) -> str:
+    """upstream's FitError: how many nodes are out for which reason."""
+    if verdict.rejected:
+        return f"0/{total} nodes are available: {verdict.rejected.reason}."
+    return f"0/{total} nodes are available: {in_words(verdict.counts())}."
+
+
+def in_words(counts: dict[str, int]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items() if count))

@@ -6,7 +6,7 @@ date for those slots only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from navarch.api.podspec.placement import HostPort
 from navarch.api.podspec.resources import amount
 from navarch.machinery.types import Key, Obj
+from navarch.scheduler.counts import Counts
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.topology import Topology
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -57,9 +59,17 @@ class Nodes:
         self._free: list[int] = []
         self._pods: dict[Key, tuple[int, PodInfo]] = {}
         self._homeless: dict[str, dict[Key, PodInfo]] = {}
+        self._topologies: dict[str, Topology] = {}
+        self.counts = Counts()
         self.names: list[str] = []
         self.objects: list[Obj | None] = []
+        self.residents: list[dict[Key, PodInfo]] = []
+        """The pods of each slot."""
         self.ports: list[dict[HostPort, int]] = []
+        self.with_ports: set[int] = set()
+        """Slots whose pods hold any host port."""
+        self.images: dict[str, dict[int, int]] = {}
+        """Name of an image -> slot -> its size there, in bytes."""
         self.alive: Bools = np.zeros(0, bool)
         self.allocatable: dict[str, Ints] = {}
         self.requested: dict[str, Ints] = {}
@@ -82,7 +92,22 @@ class Nodes:
         return self._slots.get(name)
 
     def pods_on(self, slot: int) -> Iterable[PodInfo]:
-        return (info for at, info in self._pods.values() if at == slot)
+        return self.residents[slot].values()
+
+    def pod(self, key: Key) -> PodInfo | None:
+        """The pod as it was counted, where it is."""
+        known = self._pods.get(key)
+        return known[1] if known else None
+
+    def topology(self, key: str) -> Topology:
+        """The domains of a label, kept from the first question on."""
+        found = self._topologies.get(key)
+        if found is None:
+            found = self._topologies[key] = Topology(len(self.alive))
+            for slot, node in enumerate(self.objects):
+                if node is not None:
+                    found.put(slot, _labels(node).get(key))
+        return found
 
     # -- nodes
 
@@ -94,11 +119,16 @@ class Nodes:
             self._slots[name] = slot
             self.names[slot] = name
             self.alive[slot] = True
+        old = self.objects[slot]
         self.objects[slot] = node
+        self._set_images(slot, old, node)
         given = node.get("status", {}).get("allocatable") or node.get("status", {}).get("capacity") or {}
         amounts = {resource: amount(resource, text) for resource, text in given.items()}
         for resource in amounts.keys() | self.allocatable.keys():
             self._column(self.allocatable, resource)[slot] = amounts.get(resource, 0)
+        labels = _labels(node)
+        for key, topology in self._topologies.items():
+            topology.put(slot, labels.get(key))
         for info in self._homeless.pop(name, {}).values():
             self._place(info, slot)
         self.specs.add(slot)
@@ -109,17 +139,32 @@ class Nodes:
         if slot is None:
             return
         for info in list(self.pods_on(slot)):
-            del self._pods[info.key]
+            self.remove_pod(info.key)
             self._homeless.setdefault(name, {})[info.key] = info
-        for column in (*self.allocatable.values(), *self.requested.values(), *self.scored):
+        for column in self.allocatable.values():
             column[slot] = 0
-        self.ports[slot] = {}
+        for topology in self._topologies.values():
+            topology.put(slot, None)
+        self._set_images(slot, self.objects[slot], None)
         self.alive[slot] = False
         self.objects[slot] = None
         self.names[slot] = ""
         self._free.append(slot)
         self.specs.add(slot)
         self.usage.add(slot)
+
+    def _set_images(self, slot: int, old: Obj | None, new: Obj | None) -> None:
+        before, after = _images(old), _images(new)
+        if before == after:
+            return
+        for image in before:
+            for name in image.get("names") or ():
+                self.images.get(name, {}).pop(slot, None)
+                if not self.images.get(name):
+                    self.images.pop(name, None)
+        for image in after:
+            for name in image.get("names") or ():
+                self.images.setdefault(name, {})[slot] = image.get("sizeBytes") or 0
 
     # -- pods
 
@@ -128,8 +173,10 @@ class Nodes:
         known = self._pods.get(info.key)
         slot = self._slots.get(node)
         if known:
-            if known[0] == slot and known[1].requests == info.requests and known[1].host_ports == info.host_ports:
+            same = known[1].shape is info.shape and known[1].label_class == info.label_class
+            if known[0] == slot and same:
                 self._pods[info.key] = (known[0], info)
+                self.residents[known[0]][info.key] = info
                 return
             self.remove_pod(info.key)
         if slot is None:
@@ -142,11 +189,13 @@ class Nodes:
         known = self._pods.pop(key, None)
         if known is None:
             return any(pods.pop(key, None) for pods in self._homeless.values())
+        del self.residents[known[0]][key]
         self._count(known[1], known[0], -1)
         return True
 
     def _place(self, info: PodInfo, slot: int) -> None:
         self._pods[info.key] = (slot, info)
+        self.residents[slot][info.key] = info
         self._count(info, slot, 1)
 
     def _count(self, info: PodInfo, slot: int, sign: int) -> None:
@@ -155,18 +204,30 @@ class Nodes:
         self._column(self.requested, PODS)[slot] += sign
         self.scored[0][slot] += sign * info.scored[0]
         self.scored[1][slot] += sign * info.scored[1]
+        if info.host_ports:
+            self._count_ports(info, slot, sign)
+        self.counts.count(info, slot, sign)
+        self.usage.add(slot)
+
+    def _count_ports(self, info: PodInfo, slot: int, sign: int) -> None:
         ports = self.ports[slot]
         for port in info.host_ports:
             ports[port] = ports.get(port, 0) + sign
             if not ports[port]:
                 del ports[port]
-        self.usage.add(slot)
+        (self.with_ports.add if ports else self.with_ports.discard)(slot)
 
     # -- arrays
 
     def free(self, resource: str) -> Ints:
         """What is left of a resource on every slot."""
         return self._column(self.allocatable, resource) - self._column(self.requested, resource)
+
+    def capacity(self, resource: str) -> Ints:
+        return self._column(self.allocatable, resource)
+
+    def used(self, resource: str) -> Ints:
+        return self._column(self.requested, resource)
 
     def _column(self, table: dict[str, Ints], resource: str) -> Ints:
         column = table.get(resource)
@@ -179,6 +240,7 @@ class Nodes:
         self.names.append("")
         self.objects.append(None)
         self.ports.append({})
+        self.residents.append({})
         if slot >= len(self.alive):
             more = max(64, len(self.alive))
             self.alive = np.concatenate([self.alive, np.zeros(more, bool)])
@@ -187,4 +249,14 @@ class Nodes:
                     table[resource] = np.concatenate([column, np.zeros(more, np.int64)])
             cpu, memory = (np.concatenate([column, np.zeros(more, np.int64)]) for column in self.scored)
             self.scored = (cpu, memory)
+            for kept in (self.counts, *self._topologies.values()):
+                kept.grow(len(self.alive))
         return slot
+
+
+def _images(node: Obj | None) -> list[Obj]:
+    return (node or {}).get("status", {}).get("images") or []
+
+
+def _labels(node: Obj) -> Mapping[str, str]:
+    return node["metadata"].get("labels") or {}

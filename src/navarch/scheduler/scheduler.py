@@ -1,11 +1,13 @@
-"""The scheduler's edge: watches pods and nodes, runs the cycle, binds, and says what happened."""
+"""The scheduler's edge: takes pods from the queue, runs the cycle, binds, makes room, and says what happened."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import OrderedDict
+from collections.abc import Coroutine
 from typing import Any
 
 from navarch.client import resources
@@ -16,13 +18,16 @@ from navarch.machinery.clock import Timer, World, rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.cycle import Cycle, Decision
-from navarch.scheduler.nodes import Nodes
+from navarch.scheduler.hints import Happening, may_help
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.preemption import Preemption, Preemptor
+from navarch.scheduler.profiles import SchedulerConfig
 from navarch.scheduler.queue import SchedulingQueue
+from navarch.scheduler.watching import Cluster, Watching
+from navarch.scheduler.writing import FAILURES, Writer
 
 log = logging.getLogger(__name__)
 
-NAME = "default-scheduler"
 SLICE_SECONDS = 0.004
 """How long cycles run before the event loop gets its turn."""
 MAX_BINDING = 128
@@ -31,17 +36,21 @@ DECISIONS_KEPT = 5000
 
 
 class Scheduler:
-    def __init__(self, client: Client, world: World, name: str = NAME) -> None:
-        self._client = client
+    def __init__(self, client: Client, world: World, config: SchedulerConfig | None = None) -> None:
+        self._config = config or SchedulerConfig()
         self._world = world
-        self._name = name
-        self._recorder = Recorder(client, world, name)
         self._informers = InformerFactory(client, world)
         self._pods = self._informers[resources.PODS]
-        self._node_informer = self._informers[resources.NODES]
-        self._nodes = Nodes()
-        self._cycle = Cycle(self._nodes, world.random())
-        self._queue = SchedulingQueue()
+        self.cluster = Cluster.empty()
+        self._watching = Watching(self._informers, self.cluster, self._happened, self._unscheduled)
+        self._recorders: dict[str, Recorder] = {}
+        self._writers: dict[str, Writer] = {}
+        self._cycles: dict[str, Cycle] = {}
+        self._preemptors: dict[str, Preemptor] = {}
+        for profile in self._config.profiles:
+            self._add_profile(profile.name, client, world.random())
+        self._queue = SchedulingQueue(self._config.first_backoff, self._config.max_backoff)
+        self._happenings: list[Happening] = []
         self._assumed: dict[Key, str] = {}
         """Pods whose binding is under way -> their uid."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,13 +59,24 @@ class Scheduler:
         self._decisions: OrderedDict[Key, Decision] = OrderedDict()
         self.running = False
 
+    def _add_profile(self, name: str, client: Client, randomness: random.Random) -> None:
+        profile = next(p for p in self._config.profiles if p.name == name)
+        cluster = self.cluster
+        cycle = Cycle(cluster.nodes, randomness, profile.plugins(), cluster.around, cluster.nominations)
+        self._cycles[name] = cycle
+        if profile.preempts:
+            self._preemptors[name] = Preemptor(
+                cycle, randomness, profile.least_candidates_percent, profile.least_candidates
+            )
+        self._recorders[name] = Recorder(client, self._world, name)
+        self._writers[name] = Writer(client, self._world, self._recorders[name])
+
     async def start(self) -> None:
         """Returns when the caches are complete and scheduling has begun."""
         self._informers.start()
         await self._informers.wait_synced()
         self.running = True
-        self._node_informer.add_handler(self._node_changed)
-        self._pods.add_handler(self._pod_changed)
+        self._watching.begin()
 
     async def stop(self) -> None:
         self.running = False
@@ -65,51 +85,44 @@ class Scheduler:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._recorder.stop()
+        for recorder in self._recorders.values():
+            await recorder.stop()
         await self._informers.stop()
 
     # -- what changes
 
-    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
-        if new is None:
-            assert old
-            self._nodes.remove_node(old["metadata"]["name"])
-            return
-        if old is None or _matters(old) != _matters(new):
-            self._nodes.set_node(new)
-            self._queue.something_changed(self._world.now())
-            self._wake()
+    def _happened(self, happening: Happening) -> None:
+        self._happenings.append(happening)
+        self._wake()
 
-    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
-        pod = new or old
-        assert pod
-        key = key_of(pod)
-        if new is None or new.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+    def _unscheduled(self, old: Obj | None, new: Obj | None) -> None:
+        """A pod without a node; `new` is None where it has got one or is gone."""
+        if new is None:
+            if old is None:
+                return
+            key = key_of(old)
             self._queue.remove(key)
             self._assumed.pop(key, None)
-            self._decisions.pop(key, None) if new is None else None
-            if self._nodes.remove_pod(key):
-                self._queue.something_changed(self._world.now())
-                self._wake()
             return
-        spec = new["spec"]
-        if spec.get("nodeName"):
+        key = key_of(new)
+        if key in self._assumed:
+            return
+        if not self._is_ours(new):
             self._queue.remove(key)
-            self._assumed.pop(key, None)
-            if old is None or not old["spec"].get("nodeName") or old["spec"] is not spec:
-                self._nodes.set_pod(PodInfo.of(new), spec["nodeName"])
             return
-        if not self._is_ours(new) or key in self._assumed:
-            return
+        info = PodInfo.of(new)
+        if info.nominated != (old or {}).get("status", {}).get("nominatedNodeName", ""):
+            self.cluster.nominations.set(info, info.nominated)
         if old is not None and _wants(old) == _wants(new):
+            self._queue.refresh(info)
             return
-        self._queue.add(PodInfo.of(new), self._world.now())
+        self._queue.add(info, self._world.now())
         self._wake()
 
     def _is_ours(self, pod: Obj) -> bool:
         spec = pod["spec"]
         return (
-            spec.get("schedulerName", NAME) == self._name
+            spec.get("schedulerName", "") in self._cycles
             and not spec.get("schedulingGates")
             and "deletionTimestamp" not in pod["metadata"]
         )
@@ -131,6 +144,9 @@ class Scheduler:
             self._timer = None
         ends = time.monotonic() + SLICE_SECONDS
         now = self._world.now()
+        if self._happenings:
+            happenings, self._happenings = self._happenings, []
+            self._queue.happened(happenings, now, may_help)
         self._queue.flush(now)
         while len(self._tasks) < MAX_BINDING:
             info = self._queue.pop(now)
@@ -148,19 +164,40 @@ class Scheduler:
             self._timer = self._world.call_later(max(wake - now, 0.0), self._wake)
 
     def _schedule(self, info: PodInfo, now: float) -> None:
-        decision = self._cycle.decide(info)
+        decision = self._cycles[info.scheduler].decide(info)
         self._decisions[info.key] = decision
         if len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popitem(last=False)
         if decision.node:
             self._assumed[info.key] = info.uid
-            self._nodes.set_pod(info, decision.node)
+            self.cluster.nominations.remove(info.uid)
+            self.cluster.nodes.set_pod(info, decision.node)
             self._start(self._bind(info, decision))
         else:
-            self._queue.failed(info.key, now)
-            self._start(self._report(info, decision))
+            self._failed(info, decision, now)
 
-    def _start(self, work: Any) -> None:
+    def _failed(self, info: PodInfo, decision: Decision, now: float) -> None:
+        """It fits nowhere: room is made for it where that is possible; until then it waits."""
+        preemption = self._preempt(info, decision, now)
+        if preemption.candidate is None:
+            if preemption.message:
+                decision.message += f" preemption: {preemption.message}"
+            if preemption.looked:
+                self.cluster.nominations.remove(info.uid)
+            self._queue.failed(info.key, now, decision.plugins)
+            self._start(self._report(info, decision, "" if preemption.looked else None))
+            return
+        self.cluster.nominations.set(info, preemption.candidate.node)
+        self._queue.hold(info.key, decision.plugins)
+        self._start(self._make_room(info, decision, preemption))
+
+    def _preempt(self, info: PodInfo, decision: Decision, now: float) -> Preemption:
+        preemptor = self._preemptors.get(info.scheduler)
+        if preemptor is None or not len(self.cluster.nodes):
+            return Preemption(looked=False)
+        return preemptor.preempt(info, preemptor.cycle.verdict(info), rfc3339(now))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -172,26 +209,19 @@ class Scheduler:
         if len(self._tasks) == MAX_BINDING - 1:
             self._wake()
 
+    # -- what comes of it
+
     async def _bind(self, info: PodInfo, decision: Decision) -> None:
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": info.key.name, "namespace": info.key.namespace, "uid": info.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": decision.node},
-        }
         try:
-            await self._client.create(
-                resources.PODS, binding, info.key.namespace, name=info.key.name, subresource="binding"
-            )
-        except (StatusError, ConnectionError, OSError) as error:
+            await self._writers[info.scheduler].bind(info, decision.node)
+        except FAILURES as error:
             self._unassume(info, error)
-            return
-        self._recorder.emit(info.obj, "Normal", "Scheduled", f"Successfully assigned {info.key} to {decision.node}")
 
     def _unassume(self, info: PodInfo, error: Exception) -> None:
         """The binding failed: the node is as free as before, and the pod waits again unless it is gone."""
         if self._assumed.pop(info.key, None):
-            self._nodes.remove_pod(info.key)
+            self.cluster.nodes.remove_pod(info.key)
+            self._happened(Happening("pod", info.obj, None))
         if isinstance(error, StatusError) and error.code in (404, 409):
             log.info("binding %s: %s", info.key, error)
         else:
@@ -199,36 +229,28 @@ class Scheduler:
         self._queue.failed(info.key, self._world.now(), at_once=True)
         self._wake()
 
-    async def _report(self, info: PodInfo, decision: Decision) -> None:
-        """The event and the condition of a pod that fits nowhere."""
-        self._recorder.emit(info.obj, "Warning", "FailedScheduling", decision.message)
-        known = self._pods.get(info.key.namespace, info.key.name)
-        condition = _condition(known or info.obj)
-        if condition.get("message") == decision.message and condition.get("reason") == "Unschedulable":
+    async def _report(self, info: PodInfo, decision: Decision, nominated: str | None) -> None:
+        pod = self._pods.get(info.key.namespace, info.key.name)
+        if pod is None or pod["metadata"].get("uid") != info.uid or pod["spec"].get("nodeName"):
             return
-        now = rfc3339(self._world.now())
-        since = condition.get("lastTransitionTime", now) if condition.get("status") == "False" else now
-        patch = {
-            "metadata": {"uid": info.uid},
-            "status": {
-                "conditions": [
-                    {
-                        "type": "PodScheduled",
-                        "status": "False",
-                        "reason": "Unschedulable",
-                        "message": decision.message,
-                        "lastProbeTime": None,
-                        "lastTransitionTime": since,
-                    }
-                ]
-            },
-        }
-        try:
-            await self._client.patch(
-                resources.PODS, info.key.name, patch, info.key.namespace, type="strategic", subresource="status"
-            )
-        except (StatusError, ConnectionError, OSError) as error:
-            log.info("reporting %s: %s", info.key, error)
+        await self._writers[info.scheduler].unschedulable(pod, decision.message, nominated)
+
+    async def _make_room(self, info: PodInfo, decision: Decision, preemption: Preemption) -> None:
+        """Victims are told to go; the pod is tried again when they have gone."""
+        candidate = preemption.candidate
+        assert candidate
+        writer = self._writers[info.scheduler]
+        await self._report(info, decision, candidate.node)
+        for other in self.cluster.nominations.on(candidate.node):
+            if other.priority < info.priority:
+                self.cluster.nominations.remove(other.uid)
+                await writer.clear_nomination(other.obj)
+                self._queue.activate(other.key)
+        done = await writer.evict(info, candidate.victims, candidate.node)
+        self._queue.failed(info.key, self._world.now(), decision.plugins)
+        if not done:
+            self._queue.activate(info.key)
+        self._wake()
 
     # -- saying why
 
@@ -239,6 +261,7 @@ class Scheduler:
             return None
         info = PodInfo.of(pod)
         decision = self._decisions.get(info.key)
+        cycle = self._cycles.get(info.scheduler) or next(iter(self._cycles.values()))
         return {
             "pod": str(info.key),
             "node": info.node,
@@ -252,23 +275,12 @@ class Scheduler:
                 "total": decision.total,
                 "score": decision.score,
             },
-            "nodes": [list(row) for row in self._cycle.explain(info)],
+            "nodes": [list(row) for row in cycle.explain(info)],
             "gates": [gate["name"] for gate in pod["spec"].get("schedulingGates") or []],
         }
-
-
-def _matters(node: Obj) -> tuple[Any, ...]:
-    """What of a node the scheduler looks at: its heartbeat is not."""
-    status, spec, meta = node.get("status", {}), node.get("spec", {}), node["metadata"]
-    return status.get("allocatable"), spec.get("taints"), spec.get("unschedulable"), meta.get("labels")
 
 
 def _wants(pod: Obj) -> tuple[Any, ...]:
     """What of a waiting pod could change whether it fits."""
     spec, meta = pod["spec"], pod["metadata"]
     return meta.get("uid"), spec, meta.get("labels"), meta.get("deletionTimestamp")
-
-
-def _condition(pod: Obj) -> Obj:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return next((c for c in conditions if c["type"] == "PodScheduled"), {})

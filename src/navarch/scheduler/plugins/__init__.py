@@ -1,5 +1,36 @@
 """The scheduling framework's plugins, one file each: which nodes are out, why, and how good the others are.
 
 A `NodePlugin` depends on a node's own object and the pod's placement only: its verdict for a class of pods is kept and
-renewed for changed nodes. A `UsagePlugin` depends on what runs on the nodes and works on whole arrays.
+renewed for changed nodes. A `UsagePlugin` depends on what is requested on the nodes and works on whole arrays. A
+`PodPlugin` sees the pod and the whole cluster.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from navarch.scheduler.plugins.affinity import NodeAffinity
+from navarch.scheduler.plugins.images import ImageLocality
+from navarch.scheduler.plugins.interface import Plugin
+from navarch.scheduler.plugins.interpod import InterPodAffinity
+from navarch.scheduler.plugins.nodename import NodeName
+from navarch.scheduler.plugins.ports import NodePorts
+from navarch.scheduler.plugins.resources import NodeResourcesBalancedAllocation, NodeResourcesFit
+from navarch.scheduler.plugins.spread import PodTopologySpread
+from navarch.scheduler.plugins.taints import NodeUnschedulable, TaintToleration
+
+
+def default_plugins() -> Sequence[Plugin]:
+    """In upstream's order, which decides whose reason is told of a node. Source: apis/config/v1/default_plugins.go."""
+    return (
+        NodeUnschedulable(),
+        NodeName(),
+        TaintToleration(),
+        NodeAffinity(),
+        NodePorts(),
+        NodeResourcesFit(),
+        PodTopologySpread(),
+        InterPodAffinity(),
+        NodeResourcesBalancedAllocation(),
+        ImageLocality(),
+    )

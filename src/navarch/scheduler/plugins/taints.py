@@ -12,40 +12,42 @@ UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoS
 
 class TaintToleration:
     name = "TaintToleration"
-    weight = 3
+    reason = "node(s) had untolerated taint(s)"
     normalise = "inverse"
+
+    def __init__(self, weight: int = 3) -> None:
+        self.weight = weight
 
     def prepare(self, pod: Obj) -> Any:
         tolerations = pod["spec"].get("tolerations") or []
         preferring = [t for t in tolerations if t.get("effect") in (None, "", "PreferNoSchedule")]
         return tolerations, preferring
 
-    def filter(self, prepared: Any, node: Obj) -> str:
-        for taint in (node.get("spec") or {}).get("taints") or []:
-            if taint.get("effect") in ("NoSchedule", "NoExecute") and not any(
-                tolerates(toleration, taint) for toleration in prepared[0]
-            ):
-                return "node(s) had untolerated taint(s)"
-        return ""
+    def passes(self, prepared: Any, node: Obj) -> bool:
+        return all(
+            taint.get("effect") not in ("NoSchedule", "NoExecute") or any(tolerates(t, taint) for t in prepared[0])
+            for taint in (node.get("spec") or {}).get("taints") or ()
+        )
 
     def score(self, prepared: Any, node: Obj) -> int:
         """How many soft taints the pod does not tolerate: fewer is better."""
         return sum(
             taint.get("effect") == "PreferNoSchedule" and not any(tolerates(t, taint) for t in prepared[1])
-            for taint in (node.get("spec") or {}).get("taints") or []
+            for taint in (node.get("spec") or {}).get("taints") or ()
         )
 
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
     weight = 0
+    reason = "node(s) were unschedulable"
     normalise = "max"
 
     def prepare(self, pod: Obj) -> Any:
         return any(tolerates(t, UNSCHEDULABLE_TAINT) for t in pod["spec"].get("tolerations") or [])
 
-    def filter(self, prepared: Any, node: Obj) -> str:
-        return "node(s) were unschedulable" if (node.get("spec") or {}).get("unschedulable") and not prepared else ""
+    def passes(self, prepared: Any, node: Obj) -> bool:
+        return prepared or not (node.get("spec") or {}).get("unschedulable")
 
     def score(self, prepared: Any, node: Obj) -> int:
         return 0

@@ -1,0 +1,31 @@
+"""How a scheduler is set up: the pods it is for, with which plugins, and how long it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from navarch.scheduler.plugins import default_plugins
+from navarch.scheduler.plugins.interface import Plugin
+from navarch.scheduler.queue import FIRST_BACKOFF, MAX_BACKOFF
+
+NAME = "default-scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """For pods whose schedulerName is `name`."""
+
+    name: str = NAME
+    plugins: Callable[[], Sequence[Plugin]] = default_plugins
+    preempts: bool = True
+    least_candidates_percent: int = 10
+    least_candidates: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    profiles: Sequence[Profile] = (Profile(),)
+    first_backoff: float = FIRST_BACKOFF
+    """Seconds; doubled with each further attempt, up to `max_backoff`."""
+    max_backoff: float = MAX_BACKOFF

@@ -1,0 +1,153 @@
+"""What the scheduler watches, brought into its arrays and surroundings; and what of it may let waiting pods fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from navarch.client import resources
+from navarch.client.informer import InformerFactory
+from navarch.client.interface import Resource
+from navarch.machinery.types import Key, Obj, key_of
+from navarch.scheduler.hints import NODE, OTHER, POD, Happening
+from navarch.scheduler.nodes import Nodes
+from navarch.scheduler.nominations import Nominations
+from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.surroundings import Surroundings
+
+BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
+OWNERS = {
+    "ReplicaSet": resources.REPLICA_SETS,
+    "StatefulSet": resources.STATEFUL_SETS,
+    "ReplicationController": resources.REPLICATION_CONTROLLERS,
+}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Everything that decisions are made from."""
+
+    nodes: Nodes
+    around: Surroundings
+    nominations: Nominations
+
+    @staticmethod
+    def empty() -> Cluster:
+        return Cluster(Nodes(), Surroundings(), Nominations())
+
+
+class Watching:
+    """`happened` hears of what may help waiting pods; pods without a node go to `unscheduled` (old, new)."""
+
+    def __init__(
+        self,
+        informers: InformerFactory,
+        cluster: Cluster,
+        happened: Callable[[Happening], None],
+        unscheduled: Callable[[Obj | None, Obj | None], None],
+    ) -> None:
+        self._cluster = cluster
+        self._happened = happened
+        self._unscheduled = unscheduled
+        self._informers = informers
+        self._handlers = {
+            resources.NAMESPACES: self._namespace_changed,
+            resources.SERVICES: self._service_changed,
+            BUDGETS: self._budget_changed,
+            **{resource: self._owner_handler(kind) for kind, resource in OWNERS.items()},
+            resources.NODES: self._node_changed,
+            resources.PODS: self._pod_changed,
+        }
+        for resource in self._handlers:
+            informers.informer(resource)
+
+    def begin(self) -> None:
+        """From now on, everything cached and every change is taken in: surroundings first, then nodes, then pods."""
+        for resource, handler in self._handlers.items():
+            self._informers[resource].add_handler(handler)
+
+    # -- nodes and pods
+
+    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            assert old
+            self._cluster.nodes.remove_node(old["metadata"]["name"])
+            self._happened(Happening(NODE, old, None))
+        elif old is None or _matters(old) != _matters(new):
+            self._cluster.nodes.set_node(new)
+            self._happened(Happening(NODE, old, new))
+
+    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None or new.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            self._pod_went(old, new)
+            return
+        if not new["spec"].get("nodeName"):
+            self._unscheduled(old, new)
+            return
+        nodes = self._cluster.nodes
+        known = nodes.pod(key_of(new))
+        if old is None or not old["spec"].get("nodeName"):
+            self._unscheduled(old, None)
+            self._cluster.nominations.remove(new["metadata"].get("uid", ""))
+            same = known is not None and known.uid == new["metadata"].get("uid")
+            nodes.set_pod(known.bound(new) if known and same else PodInfo.of(new), new["spec"]["nodeName"])
+            self._happened(Happening(POD, None, new))
+        elif known is not None and _counts_as(old) == _counts_as(new):
+            nodes.set_pod(replace(known, obj=new), new["spec"]["nodeName"])
+        else:
+            nodes.set_pod(PodInfo.of(new), new["spec"]["nodeName"])
+            self._happened(Happening(POD, old, new))
+
+    def _pod_went(self, old: Obj | None, new: Obj | None) -> None:
+        """It is gone, or has run its course."""
+        pod = old or new
+        assert pod
+        uid = pod["metadata"].get("uid", "")
+        kept_room = self._cluster.nominations.node_of(uid)
+        self._cluster.nominations.remove(uid)
+        self._unscheduled(pod, None)
+        if self._cluster.nodes.remove_pod(key_of(pod)) or kept_room:
+            self._happened(Happening(POD, pod, None))
+
+    # -- surroundings
+
+    def _namespace_changed(self, old: Obj | None, new: Obj | None) -> None:
+        spaces = self._cluster.around.namespaces
+        meta = (new or old or {})["metadata"]
+        labels = (meta.get("labels") or {}) if new else None
+        if spaces.get(meta["name"]) == labels:
+            return
+        if labels is None:
+            del spaces[meta["name"]]
+        else:
+            spaces[meta["name"]] = labels
+        self._cluster.nodes.counts.namespaces_changed(spaces)
+        self._happened(Happening(OTHER, old, new))
+
+    def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._cluster.around.set_service(key_of(new or old or {}), new)
+
+    def _owner_handler(self, kind: str) -> Callable[[Obj | None, Obj | None], None]:
+        def handler(old: Obj | None, new: Obj | None) -> None:
+            self._cluster.around.set_owner(kind, key_of(new or old or {}), new)
+
+        return handler
+
+    def _budget_changed(self, old: Obj | None, new: Obj | None) -> None:
+        key: Key = key_of(new or old or {})
+        if new is None:
+            self._cluster.around.budgets.pop(key, None)
+        else:
+            self._cluster.around.budgets[key] = new
+
+
+def _matters(node: Obj) -> tuple[object, ...]:
+    """What of a node the scheduler looks at: its heartbeat is not."""
+    status, spec, meta = node.get("status", {}), node.get("spec", {}), node["metadata"]
+    room = status.get("allocatable") or status.get("capacity")
+    return room, spec.get("taints"), spec.get("unschedulable"), meta.get("labels"), status.get("images")
+
+
+def _counts_as(pod: Obj) -> tuple[object, ...]:
+    meta, spec = pod["metadata"], pod["spec"]
+    return meta.get("uid"), spec, meta.get("labels"), "deletionTimestamp" in meta
