@@ -126,6 +126,7 @@ class Operations:
         """Deletes what the selection lists; answers the list as it was."""
         found = list_objects(registry, call.namespace, selection, self.caches.revision)
         page = await found if isinstance(found, Awaitable) else found
+        await self.admission.admit(registry.admission_request(call, "DELETE", None, None))
         for entry in page.entries:
             one = Call(
                 user=call.user,
@@ -135,6 +136,7 @@ class Operations:
                 dry_run=call.dry_run,
                 options=call.options,
                 warnings=call.warnings,
+                note=call.note,
             )
             try:
                 await registry.delete(one, options)

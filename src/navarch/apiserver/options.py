@@ -110,6 +110,35 @@ def write_options(request: Request, kind: str) -> tuple[bool, str, str]:
     return bool(dry_run), manager, validation or "Warn"
 
 
+def options_tree(request: Request, kind: str) -> Obj:
+    """The options as admission sees them."""
+    tree: Obj = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    if request.raw_query:
+        if dry_run := request.query.get("dryRun"):
+            tree["dryRun"] = dry_run
+        for name in ("fieldManager", "fieldValidation"):
+            if value := request.param(name):
+                tree[name] = value
+    return tree
+
+
+def delete_tree(asked: DeleteOptions, dry_run: bool) -> Obj:
+    """DeleteOptions as admission sees them."""
+    tree: Obj = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    if dry_run:
+        tree["dryRun"] = ["All"]
+    if asked.grace_period_seconds is not None:
+        tree["gracePeriodSeconds"] = asked.grace_period_seconds
+    if asked.propagation:
+        tree["propagationPolicy"] = asked.propagation
+    if asked.orphan_dependents is not None:
+        tree["orphanDependents"] = asked.orphan_dependents
+    given = {"uid": asked.uid, "resourceVersion": asked.resource_version}
+    if preconditions := {name: value for name, value in given.items() if value is not None}:
+        tree["preconditions"] = preconditions
+    return tree
+
+
 def manager_of_agent(agent: str) -> str:
     """The field manager that a user agent stands for: what is before its first slash, of it what can be printed."""
     name = agent.partition("/")[0]

@@ -98,5 +98,9 @@ class Request(http.Request):
         self.warnings: list[str] = []
         """Texts of Warning headers to send with the answer (RFC 7234, code 299)."""
 
+    def note(self, key: str, value: str) -> None:
+        """Annotates the request for the audit log."""
+        self.annotations = {**self.annotations, key: value}
+
 
 Handler: TypeAlias = "Callable[[Request], Response | Awaitable[Response]]"

@@ -17,6 +17,7 @@ from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
 from navarch.apiserver.output import View, partial
 from navarch.apiserver.patching import Patch
+from navarch.apiserver.registry import connecting
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import Page, list_objects, open_watch, parse_revision, select, selected
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
 
 Answer = Response | Awaitable[Response]
+Carried = Callable[[Request, RequestInfo], Awaitable[Response]]
 PATCH_TYPES: dict[str, PatchType] = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
@@ -223,8 +225,9 @@ class Rest:
             subresource=subresource,
             manager=manager or options.manager_of_agent(request.headers.get("user-agent", "")),
             dry_run=dry_run,
-            options={"kind": kind, "apiVersion": "meta.k8s.io/v1"},
+            options=options.options_tree(request, kind),
             warnings=request.warnings,
+            note=request.note,
         )
         return call, validation
 
@@ -282,6 +285,7 @@ class Rest:
         asked, dry_run = options.delete_options(request)
         call, _ = self._call(request, target, version, "DeleteOptions")
         call.dry_run = call.dry_run or dry_run
+        call.options = options.delete_tree(asked, call.dry_run)
         entry, gone = await self._server.operations.delete(registry, call, asked)
         status = 202 if not gone and asked.orphan_dependents is False else 200
         if not gone or registry.returns_deleted:
@@ -296,6 +300,7 @@ class Rest:
         selection = options.list_options(request, False)
         call, _ = self._call(request, target, version, "DeleteOptions")
         call.dry_run = call.dry_run or dry_run
+        call.options = options.delete_tree(asked, call.dry_run)
         page = await self._server.operations.delete_collection(registry, call, asked, selection)
         return Response(200, view.list(page, is_pretty(request)), _content_type(request))
 
@@ -309,7 +314,7 @@ class Rest:
         if carried := self._server.carried(registry.resource, name):
             if not _carries(request.method, target, found.verbs):
                 raise errors.method_not_allowed()
-            return carried(request, target)
+            return carried(request, target) if name == "log" else self._connect(request, target, registry, carried)
         if virtual := self._server.virtual(registry.resource, name):
             return self._virtual(request, target, registry, version, virtual)
         if request.method in ("GET", "HEAD") and "get" in found.verbs:
@@ -319,6 +324,14 @@ class Rest:
         if request.method == "PATCH" and "patch" in found.verbs:
             return self._patch(request, target, registry, version, name)
         raise errors.method_not_allowed()
+
+    async def _connect(self, request: Request, target: RequestInfo, registry: Registry, carried: Carried) -> Response:
+        """Tunnels and proxies, once admission has seen what is asked for."""
+        call = Call(user=request.user, version=registry.kind.hub, warnings=request.warnings, note=request.note)
+        call.namespace, call.name, call.subresource = target.namespace, target.name, target.subresource
+        asked, body = connecting.options_of(request, target)
+        await registry.review(call, "CONNECT", asked, body)
+        return await carried(request, target)
 
     async def _virtual(
         self, request: Request, target: RequestInfo, registry: Registry, version: Version, virtual: Virtual

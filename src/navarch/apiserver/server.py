@@ -104,7 +104,7 @@ class ApiServer:
         self.caches = CacheSet(store, self.kinds)
         self.webhooks = Webhooks(Services(self.lookup, self.slices_of))
         """Asks webhooks, by their clientConfig."""
-        self.admission = Chain(standard_plugins(self.caches, world, self.decide))
+        self.admission = Chain(standard_plugins(self.caches, world, self.decide, self.webhooks))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {

@@ -34,7 +34,7 @@ class _SignerPlugin(BasePlugin):
     def __init__(self, authorize: Authorize) -> None:
         self._authorize = authorize
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return (
             request.resource == REQUESTS and request.subresource == self.subresource and request.operation == "UPDATE"
         )
@@ -65,7 +65,7 @@ class CertificateSigning(_SignerPlugin):
 class CertificateSubjectRestriction(BasePlugin):
     name = "CertificateSubjectRestriction"
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.resource == REQUESTS and request.operation == "CREATE" and not request.subresource
 
     async def validate(self, request: AdmissionRequest) -> None:

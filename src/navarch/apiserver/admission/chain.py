@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from navarch.api.kind import Kind
 from navarch.apiserver.admission.interface import AdmissionRequest, Plugin
 from navarch.machinery import errors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource
 
 
-class Chain:
-    """Runs the plugins in order; the first that refuses ends the request."""
-
-    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
-        self.plugins = tuple(plugins)
-
-    async def admit(self, request: AdmissionRequest) -> None:
-        for plugin in self.plugins:
-            if plugin.handles(request):
-                await plugin.admit(request)
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        for plugin in self.plugins:
-            if plugin.handles(request):
-                await plugin.validate(request)
-
-
 class BasePlugin:
     """A plugin that lets everything pass; subclasses override the phase they have."""
 
     name = ""
+
+    def attach(self, changed: Callable[[], None]) -> None:
+        return None
+
+    def concerns(self, request: AdmissionRequest) -> bool:
+        return True
 
     def handles(self, request: AdmissionRequest) -> bool:
         return True
@@ -42,11 +33,64 @@ class BasePlugin:
         return None
 
 
+class _Plan(NamedTuple):
+    """Who is asked about one kind, subresource and operation."""
+
+    kind: Kind
+    admit: tuple[Plugin, ...]
+    validate: tuple[Plugin, ...]
+
+
+class Chain:
+    """Runs the plugins in order; the first that refuses ends the request."""
+
+    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
+        self.plugins = tuple(plugins)
+        self._plans: dict[tuple[GroupResource, str, str], _Plan] = {}
+        for plugin in self.plugins:
+            plugin.attach(self._plans.clear)
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """The mutating phase; a second round where the first leaves the object unsettled."""
+        plugins = self._plan(request).admit
+        for plugin in plugins:
+            if plugin.handles(request):
+                await plugin.admit(request)
+        if request.unsettled:
+            request.again = True
+            for plugin in plugins:
+                if plugin.handles(request):
+                    await plugin.admit(request)
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        for plugin in self._plan(request).validate:
+            if plugin.handles(request):
+                await plugin.validate(request)
+
+    async def review(self, request: AdmissionRequest) -> None:
+        """Both phases, for requests whose object is not stored."""
+        await self.admit(request)
+        await self.validate(request)
+
+    def _plan(self, request: AdmissionRequest) -> _Plan:
+        key = (request.resource, request.subresource, request.operation)
+        plan = self._plans.get(key)
+        if plan is None or plan.kind is not request.kind:
+            concerned = [plugin for plugin in self.plugins if plugin.concerns(request)]
+            plan = self._plans[key] = _Plan(
+                request.kind,
+                tuple(p for p in concerned if getattr(type(p), "admit", None) is not BasePlugin.admit),
+                tuple(p for p in concerned if getattr(type(p), "validate", None) is not BasePlugin.validate),
+            )
+        return plan
+
+
 def refuse(request: AdmissionRequest, why: str) -> StatusError:
     """The 403 of a plugin that says no (admission.NewForbidden)."""
     name = request.name
     if not name and request.object is not None:
-        name = request.object["metadata"].get("name") or request.object["metadata"].get("generateName", "")
+        metadata = request.object.get("metadata") or {}
+        name = metadata.get("name") or metadata.get("generateName", "")
     return errors.forbidden(request.resource, name or "Unknown", why)
 
 

@@ -21,7 +21,7 @@ class DefaultIngressClass(BasePlugin):
     def __init__(self, caches: CacheSet) -> None:
         self._classes = caches[CLASSES]
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.resource == INGRESSES and request.operation == "CREATE" and not request.subresource
 
     async def admit(self, request: AdmissionRequest) -> None:

@@ -18,8 +18,8 @@ class NamespaceLifecycle(BasePlugin):
     def __init__(self, caches: CacheSet) -> None:
         self._namespaces = caches[NAMESPACES]
 
-    def handles(self, request: AdmissionRequest) -> bool:
-        return bool(request.namespace) or request.resource == NAMESPACES
+    def concerns(self, request: AdmissionRequest) -> bool:
+        return request.kind.namespaced or request.resource == NAMESPACES
 
     async def admit(self, request: AdmissionRequest) -> None:
         if request.resource == NAMESPACES or request.operation == "DELETE" or request.kind.ephemeral:

@@ -14,14 +14,17 @@ from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
+from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from navarch.apiserver.admission.runtimeclass import RuntimeClass
 from navarch.apiserver.admission.serviceaccount import ServiceAccount
 from navarch.apiserver.admission.storage import DefaultStorageClass, StorageObjectInUseProtection
+from navarch.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from navarch.apiserver.watchcache import CacheSet
+from navarch.apiserver.webhooks import Webhooks
 from navarch.machinery.clock import World
 
 
-def standard_plugins(caches: CacheSet, world: World, authorize: Authorize) -> list[Plugin]:
+def standard_plugins(caches: CacheSet, world: World, authorize: Authorize, webhooks: Webhooks) -> list[Plugin]:
     plugins: list[BasePlugin] = [
         NamespaceLifecycle(caches),
         ServiceAccount(caches, world),
@@ -29,12 +32,16 @@ def standard_plugins(caches: CacheSet, world: World, authorize: Authorize) -> li
         TaintNodesByCondition(),
         Priority(caches),
         DefaultTolerationSeconds(),
+        DefaultStorageClass(caches),
         StorageObjectInUseProtection(),
         RuntimeClass(caches),
-        DefaultStorageClass(caches),
         CertificateApproval(authorize),
         CertificateSigning(authorize),
         CertificateSubjectRestriction(),
         DefaultIngressClass(caches),
+        MutatingAdmissionPolicy(caches, authorize),
+        MutatingAdmissionWebhook(caches, authorize, webhooks, world),
+        ValidatingAdmissionPolicy(caches, authorize),
+        ValidatingAdmissionWebhook(caches, authorize, webhooks, world),
     ]
     return list(plugins)

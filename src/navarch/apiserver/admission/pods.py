@@ -21,7 +21,7 @@ class TaintNodesByCondition(BasePlugin):
 
     name = "TaintNodesByCondition"
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.resource == NODES and request.operation == "CREATE" and not request.subresource
 
     async def admit(self, request: AdmissionRequest) -> None:
@@ -37,7 +37,7 @@ class DefaultTolerationSeconds(BasePlugin):
 
     name = "DefaultTolerationSeconds"
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         if request.resource != PODS or request.subresource:
             return False
         return request.operation == "CREATE" or request.operation == "UPDATE"
@@ -68,7 +68,7 @@ class Priority(BasePlugin):
     def __init__(self, caches: CacheSet) -> None:
         self._classes = caches[PRIORITY_CLASSES]
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         if request.subresource or request.operation not in ("CREATE", "UPDATE"):
             return False
         return request.resource in (PODS, PRIORITY_CLASSES)

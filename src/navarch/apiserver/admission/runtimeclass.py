@@ -19,7 +19,7 @@ class RuntimeClass(BasePlugin):
     def __init__(self, caches: CacheSet) -> None:
         self._classes = caches[CLASSES]
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.operation == "CREATE" and not request.subresource and request.resource == PODS
 
     async def admit(self, request: AdmissionRequest) -> None:

@@ -27,8 +27,8 @@ class ServiceAccount(BasePlugin):
         self._accounts = caches[GroupResource("", "serviceaccounts")]
         self._world = world
 
-    def handles(self, request: AdmissionRequest) -> bool:
-        if request.resource != PODS or request.object is None:
+    def concerns(self, request: AdmissionRequest) -> bool:
+        if request.resource != PODS:
             return False
         if request.operation == "UPDATE":
             return request.subresource == "ephemeralcontainers"

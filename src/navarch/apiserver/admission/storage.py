@@ -26,7 +26,7 @@ class StorageObjectInUseProtection(BasePlugin):
 
     name = "StorageObjectInUseProtection"
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.operation == "CREATE" and not request.subresource and request.resource in PROTECTION
 
     async def admit(self, request: AdmissionRequest) -> None:
@@ -46,7 +46,7 @@ class DefaultStorageClass(BasePlugin):
     def __init__(self, caches: CacheSet) -> None:
         self._classes = caches[CLASSES]
 
-    def handles(self, request: AdmissionRequest) -> bool:
+    def concerns(self, request: AdmissionRequest) -> bool:
         return request.operation == "CREATE" and not request.subresource and request.resource == CLAIMS
 
     async def admit(self, request: AdmissionRequest) -> None:

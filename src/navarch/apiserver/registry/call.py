@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from navarch.api.kind import Version
+from navarch.apiserver.admission.interface import Body, Note
 from navarch.apiserver.request import User
 from navarch.machinery.types import Obj
+
+
+class Face(NamedTuple):
+    """How admission sees an update that is made through a subresource of another kind."""
+
+    subresource: str
+    body: Body
+    show: Callable[[Obj], Obj]
+    """From the stored object to what the subresource shows of it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +37,9 @@ class Call:
     """The CreateOptions, UpdateOptions, PatchOptions or DeleteOptions, for admission."""
     warnings: list[str] = field(default_factory=list)
     """Texts for the answer's Warning headers."""
+    note: Note | None = None
+    """Takes annotations for the audit log; None: nobody reads them."""
+    face: Face | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 50
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
+EVICTION = "eviction"
 
 
 async def delete(registry: Registry, call: Call, options: DeleteOptions) -> tuple[Entry, bool]:
@@ -39,7 +40,8 @@ async def delete(registry: Registry, call: Call, options: DeleteOptions) -> tupl
 
 async def _delete(registry: Registry, call: Call, options: DeleteOptions, entry: Entry) -> tuple[Entry, bool]:
     check_preconditions(registry, options, entry)
-    await registry.env.admission.validate(registry.admission_request(call, "DELETE", None, entry.obj))
+    if call.subresource != EVICTION:  # which was admitted as such
+        await registry.env.admission.review(registry.admission_request(call, "DELETE", None, entry.obj))
     now = registry.env.world.now()
     obj = {**entry.obj, "metadata": {**entry.obj["metadata"]}}
     metadata = obj["metadata"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from navarch.api.policy.disruption import SYNC_FAILED, allowed_condition, with_allowed
+from navarch.apiserver.admission.interface import Body
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import check_preconditions
 from navarch.apiserver.registry.generic import Registry
@@ -49,8 +50,8 @@ class Eviction(Virtual):
             )
             raise errors.invalid(GroupKind("policy", "Eviction"), call.name, errs)
         call = replace(call, dry_run=call.dry_run or _dry_run(call, tree))
-        await self._pods.env.admission.validate(self._pods.admission_request(call, "CREATE", body, None))
-        options = _delete_options(tree)
+        await self._pods.review(call, "CREATE", body, Body("policy", "v1", "Eviction"))
+        options = _delete_options(body.get("deleteOptions") or {})
         pod = await self._without_budget(call, options)
         if pod is not None:
             await self._with_budget(call, options, pod)

@@ -16,7 +16,7 @@ from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
 from navarch.api.meta import validate_finalizer_names, validate_metadata, validate_metadata_update
 from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
-from navarch.apiserver.admission.interface import AdmissionRequest, Operation
+from navarch.apiserver.admission.interface import AdmissionRequest, Body, Operation
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
 from navarch.apiserver.watchcache import Entry, ResourceCache
@@ -24,7 +24,7 @@ from navarch.machinery import errors
 from navarch.machinery.clock import World, rfc3339
 from navarch.machinery.decode import normalise
 from navarch.machinery.errors import FieldErrors
-from navarch.machinery.types import GroupKind, GroupResource, Obj
+from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
 from navarch.store.interface import ConflictError, Store, Write
 
 NAME_ATTEMPTS = 8
@@ -374,11 +374,16 @@ class Registry:
         if not name and obj is not None:
             name = obj["metadata"].get("name", "")
         namespace = name if self.resource == NAMESPACES else call.namespace
+        face, subresource, body = call.face, call.subresource, None
+        if face is not None:
+            subresource, body = face.subresource, face.body
+            obj = face.show(obj) if obj is not None else None
+            old = face.show(old) if old is not None else None
         return AdmissionRequest(
             operation,
             self.kind,
             call.version,
-            call.subresource,
+            subresource,
             namespace,
             name,
             obj,
@@ -387,7 +392,17 @@ class Registry:
             call.dry_run,
             call.options,
             call.warnings,
+            body,
+            call.note,
         )
+
+    async def review(self, call: Call, operation: Operation, obj: Obj, body: Body) -> None:
+        """Admission of an object of another kind that a subresource takes and nobody stores; may change `obj`."""
+        obj.setdefault("apiVersion", str(GroupVersion(body.group, body.version)))
+        obj.setdefault("kind", body.kind)
+        request = self.admission_request(call, operation, obj, None)
+        request.body = body
+        await self.env.admission.review(request)
 
 
 def _uid_mismatch(key: str, wanted: str, found: str) -> str:

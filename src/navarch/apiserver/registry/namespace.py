@@ -27,7 +27,7 @@ class NamespaceRegistry(Registry):
     async def delete(self, call: Call, options: DeleteOptions) -> tuple[Entry, bool]:
         entry = self.get("", call.name)
         check_preconditions(self, options, entry, self.resource)
-        await self.env.admission.validate(self.admission_request(call, "DELETE", None, entry.obj))
+        await self.env.admission.review(self.admission_request(call, "DELETE", None, entry.obj))
         if "deletionTimestamp" not in entry.obj["metadata"]:
             return await self.modify(call, self._terminate), False
         if trees.get(entry.obj, "spec", "finalizers"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from navarch.api.kind import Prepare, ValidateUpdate
+from navarch.apiserver.admission.interface import Body
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Virtual, success
@@ -36,7 +37,7 @@ class Binding(Virtual):
         if metadata.get("name", "") != call.name:
             raise errors.bad_request("name in URL does not match name in Binding object")
         _check_target(body.get("target") or {})
-        await self._pods.env.admission.validate(self._pods.admission_request(call, "CREATE", body, None))
+        await self._pods.review(call, "CREATE", body, Body("", "v1", "Binding"))
 
         def assign(pod: Obj) -> None:
             _check_preconditions(call.name, pod, metadata)

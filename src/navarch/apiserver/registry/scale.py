@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from navarch.api.kind import Kind
 from navarch.api.schemas import schema
-from navarch.apiserver.registry.call import Call
+from navarch.apiserver.admission.interface import Body
+from navarch.apiserver.registry.call import Call, Face
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Change, Virtual
 from navarch.apiserver.watchcache import Entry
@@ -64,6 +66,9 @@ class Scale(Virtual):
                 raise errors.not_found(registry.resource, call.name)
             entries: list[Obj] = existing.obj["metadata"].get("managedFields") or []
             wanted, entries = change(call, entries, scale_of(existing.obj))
+            request = registry.admission_request(replace(plain, face=None), "UPDATE", wanted, scale_of(existing.obj))
+            request.subresource, request.body = FACE.subresource, FACE.body
+            await registry.env.admission.admit(request)
             _check(registry, call, existing, wanted)
             obj = existing.private()
             obj["spec"]["replicas"] = trees.get(wanted, "spec", "replicas", default=0)
@@ -82,7 +87,10 @@ class Scale(Virtual):
             name=call.name,
             manager=call.manager,
             dry_run=call.dry_run,
+            options=call.options,
             warnings=call.warnings,
+            note=call.note,
+            face=FACE,
         )
         entry, _ = await registry.update(plain, make)
         return scale_of(entry.obj)
@@ -134,6 +142,7 @@ def selector_text(selector: Obj | None) -> str:
     return ",".join(text for _, text in sorted(parts))
 
 
+FACE = Face("scale", Body("autoscaling", "v1", "Scale"), scale_of)
 _TERMS = {
     "In": "{key} in ({values})",
     "NotIn": "{key} notin ({values})",

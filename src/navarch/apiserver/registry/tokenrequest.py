@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from navarch.apiserver.admission.interface import Body
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
@@ -35,8 +36,9 @@ class TokenRequest(Virtual):
         self._world = world
 
     async def create(self, call: Call, body: Obj) -> Obj:
+        self._check_address(call, body.get("metadata") or {})
+        await self._accounts.review(call, "CREATE", body, Body(KIND.group, "v1", KIND.kind))
         metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
-        self._check_address(call, metadata)
         account = self._accounts.get(call.namespace, call.name).obj
         uid = account["metadata"]["uid"]
         if metadata.get("uid", "") not in ("", uid):

@@ -39,6 +39,8 @@ class Checked:
     functions: dict[Node, Function] = field(default_factory=dict[Node, Function])
     type_names: dict[Node, str] = field(default_factory=dict[Node, str])
     """Nodes that name a type."""
+    qualified: dict[Node, Ident] = field(default_factory=dict[Node, Ident])
+    """Selections that are variables with a dotted name (`authorizer.requestResource`)."""
 
     @property
     def type(self) -> Type:
@@ -121,6 +123,9 @@ class _Checker:
         if dotted in TYPE_NAMES:
             self.out.type_names[node] = dotted
             return types.type_of(TYPE_NAMES[dotted])
+        if (variable := self.qualified(node)) is not None:
+            self.out.qualified[node] = variable
+            return self.variables[variable.name]
         operand = self.visit(node.operand)
         wrapped = operand.name == "optional_type"
         inner = operand.params[0] if wrapped and operand.params else operand
@@ -135,6 +140,14 @@ class _Checker:
         if isinstance(node, Select) and not node.test and (base := self.dotted(node.operand)):
             return f"{base}.{node.field}"
         return ""
+
+    def qualified(self, node: Select) -> Ident | None:
+        if not isinstance(node.operand, Ident) or node.test or node.optional:
+            return None
+        base = node.operand.name
+        if f"{base}.{node.field}" not in self.variables or any(base in scope for scope in self.scopes):
+            return None
+        return Ident(f"{base}.{node.field}", at=node.at)
 
     def field(self, node: Select, operand: Type) -> Type:
         if operand.fields is not None:
@@ -175,6 +188,10 @@ class _Checker:
 
     def conditional(self, node: Call, arguments: list[Type]) -> Type:
         condition, first, second = arguments
+        if _is_empty(node.args[1]) and first.name == second.name:
+            first = second  # what nothing is in can be of any type
+        elif _is_empty(node.args[2]) and first.name == second.name:
+            second = first
         fits = types.assignable(first, second, {}) or types.assignable(second, first, {})
         if condition not in (BOOL, DYN, ERROR) or not fits:
             return self.no_overload(node, arguments)
@@ -311,6 +328,11 @@ class _Checker:
         body = self.visit(node.body)
         self.scopes.pop()
         return types.optional_of(body) if node.kind == "optMap" else body
+
+
+def _is_empty(node: Node) -> bool:
+    """A literal of no elements."""
+    return (isinstance(node, ListNode) and not node.items) or (isinstance(node, MapNode) and not node.entries)
 
 
 def _word(found: Type) -> str:

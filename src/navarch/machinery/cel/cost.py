@@ -215,7 +215,7 @@ class _Estimator:
             case Ident():
                 return ONE
             case Select():
-                return self.select(node)
+                return ONE if node in self.checked.qualified else self.select(node)
             case Call():
                 return self.call(node)
             case ListNode():

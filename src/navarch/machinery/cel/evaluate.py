@@ -47,6 +47,7 @@ class _Compiler:
         }
 
     def code(self, node: Node) -> Code:
+        node = self.checked.qualified.get(node, node)
         return self.makers[type(node)](node)
 
     def new_slot(self, name: str) -> int:
