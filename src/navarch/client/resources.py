@@ -32,3 +32,4 @@ SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", namespaced=F
 IP_ADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", namespaced=False)
 DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
 STORAGE_CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", namespaced=False)
+RESOURCE_QUOTAS = Resource("", "v1", "resourcequotas")

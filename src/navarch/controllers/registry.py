@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from navarch.client.informer import InformerFactory
-from navarch.client.interface import Client
+from navarch.client.interface import Client, Resource
+from navarch.client.resources import RESOURCE_QUOTAS
 from navarch.controllers.accounts import RootCaPublisher, ServiceAccountController
 from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.attributesclasses import AttributesClassProtectionController
@@ -30,6 +31,7 @@ from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
 from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
+from navarch.controllers.quotas import QuotaController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
 from navarch.controllers.resourceclaims import PodClaimsController, ResourceClaimController
 from navarch.controllers.servicecidrs import ServiceCidrController
@@ -39,7 +41,7 @@ from navarch.controllers.volumes.binder import BinderController
 from navarch.controllers.volumes.ephemeral import EphemeralVolumeController
 from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
-from navarch.machinery.types import Key
+from navarch.machinery.types import Key, Obj
 
 MANAGER_USER = "system:kube-controller-manager"
 """Reads the caches that all controllers share."""
@@ -173,6 +175,7 @@ async def run(
 ) -> Running:
     """Starts every controller; returns when all caches are filled."""
     informers = InformerFactory(client_for(MANAGER_USER), world)
+    collector = GarbageCollector(client_for(account_user("generic-garbage-collector")), informers, world)
     loops = [
         ControllerLoop(
             entry.controller,
@@ -183,7 +186,15 @@ async def run(
         )
         for entry in all_controllers(config, client_for, world, root_ca, sign, signing)
     ]
-    collector = GarbageCollector(client_for(account_user("generic-garbage-collector")), informers, world)
+    quotas = QuotaController(collector)
+    loops.append(ControllerLoop(quotas, client_for(account_user("resourcequota-controller")), informers, world))
+    queue, counted = loops[-1].queue, informers[RESOURCE_QUOTAS]
+
+    def changed(resource: Resource, old: Obj | None, new: Obj | None) -> None:
+        for key in quotas.changed(resource, old, new, counted):
+            queue.add(key)
+
+    collector.listen(changed)
     running = Running(loops, collector, informers)
     informers.start()
     try:

@@ -35,6 +35,7 @@ IGNORED = {GroupResource("", "events"), GroupResource("events.k8s.io", "events")
 CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 WORKERS = 10
 REDISCOVER = "rediscover"
+Listener = Callable[[Resource, "Obj | None", "Obj | None"], None]
 log = logging.getLogger(__name__)
 
 
@@ -58,10 +59,25 @@ class GarbageCollector:
         self._resources: dict[GroupKind, Resource] = {}
         self._monitors: dict[Resource, tuple[Informer, Callable[[], None]]] = {}
         self._workers: list[asyncio.Task[None]] = []
+        self._listeners: list[Listener] = []
+        self.ready = False
+        """Whether every cache has been filled once."""
+
+    def listen(self, listener: Listener) -> None:
+        """Calls `listener` for every object that comes, changes or goes, of whatever resource."""
+        self._listeners.append(listener)
+
+    def objects_of(self, resource: GroupResource, namespace: str) -> Sequence[Obj] | None:
+        """The objects of a resource in a namespace; None where it is not served, or its cache is not filled yet."""
+        for found, (informer, _) in self._monitors.items():
+            if (found.group, found.plural) == resource:
+                return list(informer.list(namespace)) if found.namespaced and informer.synced.done() else None
+        return None
 
     async def start(self) -> None:
         """Returns when every cache is filled and the graph stands."""
         await self._discover()
+        self.ready = True
         loop = asyncio.get_running_loop()
         self._workers = [loop.create_task(self._work(), name=self.name) for _ in range(WORKERS)]
 
@@ -97,6 +113,8 @@ class GarbageCollector:
         def changed(old: Obj | None, new: Obj | None) -> None:
             for work in self.graph.step(resource, old, new):
                 self.queue.add(work)
+            for listener in self._listeners:
+                listener(resource, old, new)
             if GroupResource(resource.group, resource.plural) == CRDS:
                 self.queue.add_after(REDISCOVER, 1.0)
 
