@@ -65,15 +65,20 @@ def controller_reference(owner: Obj, api_version: str, kind: str) -> Obj:
     }
 
 
-def adopt(resource: Resource, obj: Obj, owner: Obj, api_version: str, kind: str) -> Patch:
-    reference = controller_reference(owner, api_version, kind)
-    patch = {"metadata": {"ownerReferences": [reference], "uid": uid_of(obj)}}
-    return Patch(resource, key_of(obj), patch, "strategic")
+def adopt(resource: Resource, obj: Obj, owner: Obj, api_version: str, kind: str, finalizer: str = "") -> Patch:
+    """`finalizer` is added to the object as well."""
+    meta: Obj = {"ownerReferences": [controller_reference(owner, api_version, kind)], "uid": uid_of(obj)}
+    if finalizer:
+        meta["finalizers"] = [finalizer]
+    return Patch(resource, key_of(obj), {"metadata": meta}, "strategic")
 
 
-def release(resource: Resource, obj: Obj, owner: Obj) -> Patch:
-    gone = {"$patch": "delete", "uid": uid_of(owner)}
-    return Patch(resource, key_of(obj), {"metadata": {"ownerReferences": [gone], "uid": uid_of(obj)}}, "strategic")
+def release(resource: Resource, obj: Obj, owner: Obj, finalizer: str = "") -> Patch:
+    """`finalizer` is taken off the object as well."""
+    meta: Obj = {"ownerReferences": [{"$patch": "delete", "uid": uid_of(owner)}], "uid": uid_of(obj)}
+    if finalizer:
+        meta["$deleteFromPrimitiveList/finalizers"] = [finalizer]
+    return Patch(resource, key_of(obj), {"metadata": meta}, "strategic")
 
 
 # -- selectors

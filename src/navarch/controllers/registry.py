@@ -25,6 +25,8 @@ from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
 from navarch.controllers.endpoints.slices import EndpointSliceController
 from navarch.controllers.gc.collector import GarbageCollector
+from navarch.controllers.job.controller import JobController
+from navarch.controllers.job.orphans import JobOrphanController
 from navarch.controllers.namespaces import NamespaceController
 from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.ipam import NodeIpamController
@@ -84,6 +86,8 @@ def all_controllers(
         Entry(DeploymentController(), "deployment-controller"),
         Entry(StatefulSetController(), "statefulset-controller"),
         Entry(DaemonSetController(), "daemon-set-controller"),
+        Entry(JobController(), "job-controller"),
+        Entry(JobOrphanController(), "job-controller"),
         Entry(EndpointSliceController(), "endpointslice-controller"),
         Entry(EndpointSliceMirroringController(), "endpointslicemirroring-controller"),
         Entry(EndpointsController(), "endpoint-controller"),
