@@ -74,7 +74,7 @@ def parse_schedule(text: str) -> Schedule:
     if len(fields) != len(_BOUNDS):
         raise ScheduleError(f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]")
     values = [_field(field, bounds) for field, bounds in zip(fields, _BOUNDS, strict=True)]
-    star = [any(part.startswith(("*", "?")) for part in field.split(",")) for field in fields]
+    star = [any(map(_is_any, field.split(","))) for field in fields]
     return Schedule(*values, any_day=star[2], any_weekday=star[4], zone=zone)
 
 
@@ -107,6 +107,11 @@ def _range(part: str, bounds: _Bounds) -> range:
     if step == 0:
         raise ScheduleError(f"step of range should be a positive number: {part}")
     return range(start, end + 1, step)
+
+
+def _is_any(part: str) -> bool:
+    """`*`, but not every so many of them."""
+    return part.startswith(("*", "?")) and int(part.partition("/")[2] or 1) <= 1
 
 
 _is_number = re.compile("[+-]?[0-9]{1,18}", re.ASCII).fullmatch

@@ -18,6 +18,7 @@ from navarch.controllers.certificates.approving import ApprovingController
 from navarch.controllers.certificates.authority import CertificateAuthority
 from navarch.controllers.certificates.cleaning import CleaningController
 from navarch.controllers.certificates.signing import SigningController
+from navarch.controllers.cronjob.controller import CronJobController
 from navarch.controllers.daemonset.controller import DaemonSetController
 from navarch.controllers.deployment.controller import DeploymentController
 from navarch.controllers.disruption import DisruptionController, StaleDisruptionController
@@ -26,6 +27,7 @@ from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringContro
 from navarch.controllers.endpoints.slices import EndpointSliceController
 from navarch.controllers.gc.collector import GarbageCollector
 from navarch.controllers.job.controller import JobController
+from navarch.controllers.job.expiry import JobExpiryController
 from navarch.controllers.job.orphans import JobOrphanController
 from navarch.controllers.namespaces import NamespaceController
 from navarch.controllers.nodes.eviction import TaintEvictionController
@@ -88,6 +90,8 @@ def all_controllers(
         Entry(DaemonSetController(), "daemon-set-controller"),
         Entry(JobController(), "job-controller"),
         Entry(JobOrphanController(), "job-controller"),
+        Entry(JobExpiryController(), "ttl-after-finished-controller"),
+        Entry(CronJobController(world), "cronjob-controller"),
         Entry(EndpointSliceController(), "endpointslice-controller"),
         Entry(EndpointSliceMirroringController(), "endpointslicemirroring-controller"),
         Entry(EndpointsController(), "endpoint-controller"),

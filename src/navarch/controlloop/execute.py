@@ -106,7 +106,7 @@ class Executor:
             if report is not None and not is_terminating_namespace(error):
                 self._tell(report, "Warning", report.failed, error=str(error))
             return error
-        if report is not None:
+        if report is not None and name:
             self._tell(report, "Normal", report.done, name=name)
         return None
 
@@ -117,7 +117,7 @@ class Executor:
             self._recorder.emit(report.regarding, kind, reason, message)
 
     async def _act(self, action: Action, outcome: Outcome) -> str:
-        """Does one action; returns the name of the object it touched."""
+        """Does one action; returns the name of the object it touched, "" where it touched none."""
         match action:
             case Create():
                 return await self._create(action, outcome)
@@ -168,7 +168,7 @@ class Executor:
             made = await self._client.create(action.resource, action.object, meta.get("namespace", ""))
         except StatusError as error:
             if action.exists_ok and error.reason == "AlreadyExists":
-                return meta.get("name", "")
+                return ""
             raise
         self._note(outcome, action.resource, made)
         return made["metadata"]["name"]
