@@ -28,9 +28,8 @@ def admit(pod: Obj, others: Iterable[Obj], node: Obj) -> Refusal | None:
     """None: the pod fits beside `others` (those that are not over)."""
     spec = pod["spec"]
     others = list(others)
-    refusal = _resources(spec, others, node)
-    if refusal:
-        return refusal
+    if (lack := _lack(spec, others, node)) is not None:
+        return Refusal(f"OutOf{lack[0]}", f"Pod was rejected: {lack[1]}")
     if get(spec, "os", "name", default="linux") != "linux":
         return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     if not selects(spec.get("nodeSelector") or {}, required_terms(spec), node):
@@ -50,7 +49,14 @@ def _predicate(name: str, why: str) -> Refusal:
     return Refusal(name, f"Pod was rejected: Predicate {name} failed: {why}")
 
 
-def _resources(spec: Obj, others: list[Obj], node: Obj) -> Refusal | None:
+def lacking(spec: Obj, others: Iterable[Obj], node: Obj) -> str | None:
+    """What of its resources a node has not enough of for a pod, in words."""
+    lack = _lack(spec, list(others), node)
+    return None if lack is None else lack[1]
+
+
+def _lack(spec: Obj, others: list[Obj], node: Obj) -> tuple[str, str] | None:
+    """(resource, message)"""
     capacity = {name: amount(name, text) for name, text in get(node, "status", "allocatable", default={}).items()}
     used: dict[str, int] = {"pods": len(others)}
     for other in others:
@@ -65,7 +71,7 @@ def _resources(spec: Obj, others: list[Obj], node: Obj) -> Refusal | None:
                 f"Node didn't have enough resource: {name}, requested: {wanted[name]}, "
                 f"used: {used.get(name, 0)}, capacity: {capacity.get(name, 0)}"
             )
-            return Refusal(f"OutOf{name}", f"Pod was rejected: {text}")
+            return name, text
     return None
 
 

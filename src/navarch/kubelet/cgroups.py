@@ -13,6 +13,7 @@ from pathlib import Path
 
 from navarch.api.podspec.resources import aggregate
 from navarch.kubelet.container_config import CPU_PERIOD, MIN_SHARES, cgroup_parent, cpu_quota, cpu_shares, qos_class
+from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
 
 ROOT = Path("/sys/fs/cgroup")
@@ -23,6 +24,9 @@ LIMITED = ("cpu", "memory", "pids")
 def pod_amounts(pod: Obj) -> dict[str, int]:
     """Of the whole pod: cpu.shares, and where every container is limited cpu.quota (us per period) and memory (bytes)."""
     requests, limits = aggregate(pod["spec"], "requests"), aggregate(pod["spec"], "limits")
+    own = pod["spec"].get("resources") or {}
+    requests |= {name: Quantity.of(text) for name, text in (own.get("requests") or {}).items()}
+    limits |= {name: Quantity.of(text) for name, text in (own.get("limits") or {}).items()}
     found: dict[str, int] = {}
     request = requests["cpu"].milli() if "cpu" in requests else 0
     tier = qos_class(pod)
@@ -31,6 +35,8 @@ def pod_amounts(pod: Obj) -> dict[str, int]:
     containers = pod["spec"]["containers"]
 
     def all_have(name: str) -> bool:
+        if name in (own.get("limits") or {}):
+            return True
         return all(name in ((c.get("resources") or {}).get("limits") or {}) for c in containers)
 
     if limit and all_have("cpu"):
@@ -72,6 +78,13 @@ class Cgroups:
         amounts = pod_amounts(pod)
         self._make(cgroup_parent(pod, self._root), amounts)
         if qos_class(pod) == "Burstable":
+            self._requests[pod["metadata"]["uid"]] = ("burstable", amounts["shares"])
+            self._set_tier()
+
+    def resize(self, pod: Obj, amounts: Mapping[str, int]) -> None:
+        """Other amounts for the folder that the pod has. Raises OSError."""
+        self._set(cgroup_parent(pod, self._root), amounts)
+        if "shares" in amounts and pod["metadata"]["uid"] in self._requests:
             self._requests[pod["metadata"]["uid"]] = ("burstable", amounts["shares"])
             self._set_tier()
 

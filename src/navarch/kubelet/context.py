@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,10 @@ class Context:
     dns: NodeDns
     memory: int
     """The machine's, in bytes."""
+    neighbours: Callable[[str], Sequence[Obj]] = lambda uid: ()
+    """The node's other pods that are not over, with what they were given."""
+    freed: Callable[[], None] = lambda: None
+    """Called when a pod takes less of the node than before."""
     crashes: Backoff = field(default_factory=Backoff)
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     removals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

@@ -121,6 +121,10 @@ class Cri:
         request = {"container_id": container, "timeout": grace_seconds}
         await self._call(RUNTIME, "StopContainer", request, START_SECONDS + grace_seconds)
 
+    async def update_container(self, container: str, linux: Tree) -> None:
+        """Other resources (LinuxContainerResources) for a container that runs."""
+        await self._call(RUNTIME, "UpdateContainerResources", {"container_id": container, "linux": linux})
+
     async def remove_container(self, container: str) -> None:
         await self._call(RUNTIME, "RemoveContainer", {"container_id": container}, START_SECONDS)
 

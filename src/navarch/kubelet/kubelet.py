@@ -87,6 +87,8 @@ class Kubelet:
             dns=self._node_dns(),
             memory=machine.meminfo().get("MemTotal", 0),
             starts=asyncio.Semaphore(config.starts_at_once),
+            neighbours=self._neighbours,
+            freed=self._freed,
         )
 
     def _node_dns(self) -> NodeDns:
@@ -265,10 +267,21 @@ class Kubelet:
         task.add_done_callback(self._loose.discard)
 
     def _active(self) -> Iterable[Obj]:
-        return [worker.pod for worker in self._workers.values() if not worker.terminal]
+        return [worker.sizes.seen(worker.pod) for worker in self._workers.values() if not worker.terminal]
+
+    def _neighbours(self, uid: str) -> Sequence[Obj]:
+        others = [worker for worker in self._workers.values() if worker.uid != uid and not worker.terminal]
+        return [worker.sizes.seen(worker.pod) for worker in others]
+
+    def _freed(self) -> None:
+        """Resizes that had to wait may have room now."""
+        for worker in self._workers.values():
+            if worker.sizes.deferred:
+                worker.wake()
 
     def _finished(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        self._freed()
 
     def _runtime_changed(self, uid: str) -> None:
         worker = self._workers.get(uid)

@@ -17,6 +17,7 @@ from navarch.kubelet.context import Context, container_ref, full_name
 from navarch.kubelet.cri import CriError
 from navarch.kubelet.cri_tables import CREATED
 from navarch.kubelet.pod_actions import Circumstances, PodPlan, Start, past_deadline, plan
+from navarch.kubelet.resizing import Resizer
 from navarch.kubelet.runtime_state import Container, PodRuntime
 from navarch.kubelet.starting import Slot, Starter, StartError
 from navarch.kubelet.status import View, pod_status
@@ -60,6 +61,7 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
         self._starter, self._stopper = Starter(context), Stopper(context)
+        self.sizes = Resizer(context, pod)
         self._volumes: Mapping[str, Any] | None = None
         self._mounted_at = 0.0
         self._stale = False
@@ -153,6 +155,8 @@ class PodWorker:
         """Seconds until the next step, unless something happens before; None: nothing is left to do for ever."""
         if self.is_gone or "deletionTimestamp" in self.pod["metadata"]:
             return await self._terminate()
+        if not self.terminal:
+            self.sizes.consider(self.pod)
         pod, now = self._seen(), self._context.world.now()
         self._context.probes.sync(pod, self._runtime(), self._ip())
         if self._failure is None and not self.terminal and past_deadline(pod, now):
@@ -168,6 +172,8 @@ class PodWorker:
             await self._release()
         else:
             self._note_crash_loops(pod, decided)
+            again = await self.sizes.actuate(pod, self._runtime())
+            delay = min(delay, again if again is not None else delay)
             retry = await self._unless_ending(self._advance(pod, decided))
             delay = min(delay, retry if retry is not None else delay)
         self._publish()
@@ -180,7 +186,7 @@ class PodWorker:
         running = [run.id for run in runtime.all() if run.running]
         return Circumstances(
             now=now,
-            unhealthy=context.probes.unhealthy(self.uid),
+            unhealthy={**self.sizes.restarts(self._seen(), runtime), **context.probes.unhealthy(self.uid)},
             started=frozenset(id for id in running if context.probes.started(id)),
             crash_wait=lambda name, finished: context.crashes.remaining(f"{self.uid}/{name}", finished, now),
             terminal=self.terminal,
@@ -195,7 +201,7 @@ class PodWorker:
         ours = self.status
         own = [c for c in ours.get("conditions") or [] if c["type"] in OWN_CONDITIONS]
         others = [c for c in theirs.get("conditions") or [] if c["type"] not in OWN_CONDITIONS]
-        return {**self.pod, "status": {**theirs, **ours, "conditions": [*own, *others]}}
+        return {**self.sizes.seen(self.pod), "status": {**theirs, **ours, "conditions": [*own, *others]}}
 
     # -- forward
 
@@ -286,6 +292,7 @@ class PodWorker:
                 self._waiting[name] = (error.reason, error.message)
             return error.retry
         self._waiting.pop(name, None)
+        self.sizes.started(name)
         await self._forget_runs(name)
         return None
 
@@ -419,6 +426,8 @@ class PodWorker:
             started=frozenset(id for id in running if context.probes.started(id)),
             waiting=self._waiting,
             failure=self._failure,
+            actuated=self.sizes.actuated,
+            resizing=self.sizes.conditions,
             ended=self._ended,
         )
         self.status = pod_status(self._seen(), runtime, view)

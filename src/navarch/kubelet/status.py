@@ -12,6 +12,8 @@ from navarch.machinery.clock import rfc3339
 from navarch.machinery.types import Obj
 
 RUNTIME = "containerd"
+RESIZING = ("PodResizePending", "PodResizeInProgress")
+"""Conditions that are there only while they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class View:
     """Container id -> its termination message."""
     failure: tuple[str, str] | None = None
     """(reason, message) of a pod that the node refused or evicted, or whose deadline passed."""
+    actuated: Mapping[str, Obj] = field(default_factory=dict)
+    """Running container -> the resources it has, where they may differ from those it is to have."""
+    resizing: Sequence[tuple[str, str, str, int | None]] = ()
+    """Conditions of a resize under way: (type, reason, message, generation)."""
     ended: bool = False
     """All its containers were stopped for good, whatever the restart policy says: it is being deleted."""
 
@@ -55,6 +61,9 @@ def pod_status(pod: Obj, runtime: PodRuntime, view: View) -> Obj:
         status["observedGeneration"] = generation
     if init_statuses:
         status["initContainerStatuses"] = init_statuses
+    if own := spec.get("resources"):
+        status["resources"] = _sizes(view.actuated.get("", own))
+        status |= {"allocatedResources": own["requests"]} if own.get("requests") else {}
     if view.failure:
         status["reason"], status["message"] = view.failure
     ips = _pod_ips(pod, runtime, view)
@@ -109,12 +118,16 @@ def _container_status(container: Obj, pod: Obj, runtime: PodRuntime, view: View,
         "image": (last.image if last else "") or container.get("image", ""),
         "imageID": last.image_ref if last else "",
     }
+    allocated = container.get("resources") or {}
     if last is None:
         reason, message = waiting or _not_started(init, init_done, pod)
         status["state"] = {"waiting": _named(reason, message)}
         status["started"] = False
         return status
     status["containerID"] = f"{RUNTIME}://{last.id}"
+    if requests := allocated.get("requests"):
+        status["allocatedResources"] = requests
+    status["resources"] = _sizes(view.actuated.get(name, allocated) if last.running else allocated)
     if waiting and last.exited:
         status["state"] = {"waiting": _named(*waiting)}
         status["lastState"] = {"terminated": terminated(last, view)}
@@ -132,6 +145,10 @@ def _container_status(container: Obj, pod: Obj, runtime: PodRuntime, view: View,
     else:
         status["ready"] = last.running and last.id in view.ready and last.id in view.started
     return status
+
+
+def _sizes(resources: Obj) -> Obj:
+    return {side: resources[side] for side in ("limits", "requests", "claims") if resources.get(side)}
 
 
 def _named(reason: str, message: str) -> Obj:
@@ -225,9 +242,10 @@ def _conditions(
         ("ContainersReady", containers),
         ("PodScheduled", (True, "", "")),
     ]
-    own = {name for name, _ in wanted}
+    own = {name for name, _ in wanted} | set(RESIZING)
     generation = pod["metadata"].get("generation")
     made = [_condition(old, name, found, view.now, generation) for name, found in wanted]
+    made += [_condition(old, name, (True, reason, text), view.now, at) for name, reason, text, at in view.resizing]
     return made + [c for c in old.get("conditions") or [] if c["type"] not in own]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from navarch.client.interface import Client
 from navarch.client.resources import PODS
+from navarch.kubelet.status import RESIZING
 from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 16
 RETRY_FIRST, RETRY_LAST = 0.1, 10.0
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", *RESIZING)
 MERGED = {"podIPs": "ip", "hostIPs": "ip"}
 """Lists that a strategic merge patch merges by a key: replaced as a whole instead."""
 
@@ -35,8 +36,9 @@ def status_patch(before: Obj, after: Obj) -> Obj:
         if old == new:
             continue
         if name == "conditions":
-            known = {c["type"]: c for c in old or []}
-            if changed := [_whole(known.get(c["type"], {}), c) for c in new or [] if known.get(c["type"]) != c]:
+            known, kept = {c["type"]: c for c in old or []}, {c["type"] for c in new or []}
+            gone = [{"$patch": "delete", "type": name} for name in known if name in RESIZING and name not in kept]
+            if changed := gone + [_whole(known.get(c["type"], {}), c) for c in new or [] if known.get(c["type"]) != c]:
                 patch["conditions"] = changed
         elif name in MERGED and old and new:
             patch[name] = [{"$patch": "replace"}, *new]

@@ -47,6 +47,8 @@ class Peer:
             return Response(101, headers=headers, upgrade=self._echo)
         if request.param("tailLines") == "7":
             return Response(400, b"previous terminated container not found", "text/plain")
+        if request.param("tailLines") == "1":
+            return Response(200, b"the last line\n", "text/plain")
         return Response(200, content_type="text/plain", stream=self._endless)
 
     async def _echo(self, tunnel: Tunnel) -> None:
@@ -246,6 +248,37 @@ async def test_a_tunnel_carries_both_ways_and_ends_with_either_side(setup: Setup
 async def test_a_refusal_of_the_node_is_passed_on(setup: Setup) -> None:
     answer, tunnel = await setup.upgrade(f"{HERE}/one/exec?command=refuse&stdout=1")
     assert (answer.status, answer.body, tunnel) == (403, b"not here\n", None)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen", "frame"),
+    [
+        ("", None, b"\x82\x0ethe last line\n"),
+        ("binary.k8s.io", "binary.k8s.io", b"\x82\x0ethe last line\n"),
+        ("other, base64.binary.k8s.io", "base64.binary.k8s.io", b"\x81\x14dGhlIGxhc3QgbGluZQo="),
+    ],
+)
+async def test_logs_over_a_websocket(setup: Setup, offered: str, chosen: str | None, frame: bytes) -> None:
+    headers = {
+        "authorization": f"Bearer {ADMIN}",
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+        **({"sec-websocket-protocol": offered} if offered else {}),
+    }
+    pool = Pool("127.0.0.1", setup.port, None)
+    answer, tunnel = await pool.upgrade("GET", f"{HERE}/one/log?tailLines=1", headers)
+    assert tunnel and answer.headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert answer.headers.get("sec-websocket-protocol") == chosen
+    came = b""
+    async with asyncio.timeout(10):
+        while piece := await tunnel.read():
+            came += piece
+    assert came == frame + b"\x88\x02\x03\xe8"
+    other = {**headers, "sec-websocket-protocol": "v4.channel.k8s.io"}
+    refused, nothing = await pool.upgrade("GET", f"{HERE}/one/log?tailLines=1", other)
+    assert (refused.status, nothing) == (400, None)
 
 
 async def test_logs_come_no_faster_than_they_are_read(setup: Setup) -> None:

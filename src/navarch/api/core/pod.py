@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from navarch.api.core import podresize
 from navarch.api.kind import STATUS_VERBS, Kind, Subresource, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.containers import untrimmed_image
@@ -291,6 +292,7 @@ KIND = Kind(
         Subresource(name="log", kind="Pod", verbs=("get",)),
         Subresource(name="portforward", kind="PodPortForwardOptions", verbs=("create", "get")),
         Subresource(name="proxy", kind="PodProxyOptions", verbs=PROXY_VERBS),
+        Subresource(name="resize", kind="Pod", verbs=STATUS_VERBS),
         status_of("Pod"),
     ),
     defaults=defaults,
@@ -306,5 +308,10 @@ KIND = Kind(
     columns=POD_COLUMNS,
     row=pod_row,
     fields=fields,
-    extra={"subresources": {"ephemeralcontainers": (prepare_ephemeral, validate_ephemeral)}},
+    extra={
+        "subresources": {
+            "ephemeralcontainers": (prepare_ephemeral, validate_ephemeral),
+            "resize": (podresize.prepare, podresize.validator(validate)),
+        }
+    },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -16,6 +16,8 @@ from navarch.apiserver.relaying import (
     wants_upgrade,
 )
 from navarch.apiserver.request import Request, RequestInfo, Response
+from navarch.http import websocket
+from navarch.http.client import Stream
 from navarch.machinery import errors
 from navarch.machinery.clock import parse_time
 from navarch.machinery.errors import FieldErrors, StatusError
@@ -24,6 +26,7 @@ from navarch.machinery.types import GroupKind, GroupResource, Obj
 PODS, NODES = GroupResource("", "pods"), GroupResource("", "nodes")
 STREAMS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 """Query parameters here -> at the kubelet."""
+LOG_PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 Lookup = Callable[[GroupResource, str, str], "Obj | None"]
 
 
@@ -99,6 +102,9 @@ class PodStreams:
 
     async def _log(self, request: Request, target: RequestInfo) -> Response:
         query = log_query(request, target.name)
+        shaken = websocket.handshake(request, LOG_PROTOCOLS) if websocket.wanted(request) else None
+        if shaken is None and websocket.wanted(request):
+            raise errors.bad_request("the WebSocket handshake is wrong or offers no protocol that logs are sent in")
         pod = self._pod(target)
         container = container_of(pod, request.param("container"))
         if not pod["spec"].get("nodeName"):
@@ -119,7 +125,18 @@ class PodStreams:
             finally:
                 stream.close()
             raise kubelet_failure(stream.status, body, target.name)
+        if shaken is not None:
+            headers, protocol = shaken
+            return websocket.streaming(headers, _until_closed(stream), protocol.startswith("base64"))
         return streamed(200, stream, "text/plain")
+
+
+async def _until_closed(stream: Stream) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in stream.chunks():
+            yield chunk
+    finally:
+        stream.close()
 
 
 def log_query(request: Request, name: str) -> list[tuple[str, str]]:
