@@ -73,3 +73,7 @@ class Authority:
     def server(self, address: str = "127.0.0.1") -> tuple[bytes, bytes]:
         """PEM of a server's certificate and key."""
         return self._made.server(address, [], [address])
+
+    def server_for(self, name: str) -> tuple[bytes, bytes]:
+        """The same for a name."""
+        return self._made.server(name, [name], [])

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
-from navarch.apiserver import flowobjects, localservices
+from navarch.apiserver import flowobjects, localservices, trust
 from navarch.apiserver.admission.pods import SYSTEM_CLASSES
 from navarch.apiserver.auth.policy import completed, defaults
 from navarch.apiserver.registry.service import ServiceRegistry
@@ -50,7 +50,7 @@ async def ensure(server: ApiServer) -> None:
     await _policy(server)
     today = rfc3339(server.world.now())[:10]
     await _create(server, CONFIG_MAPS, {"metadata": {"name": TRACKING}, "data": {"since": today}}, "kube-system")
-    await asyncio.gather(flowobjects.ensure(server), localservices.ensure(server))
+    await asyncio.gather(flowobjects.ensure(server), localservices.ensure(server), trust.ensure(server))
     await _service_range(server)
     await _kubernetes_service(server)
 

@@ -68,7 +68,7 @@ class Discovery:
 
     def versions(self, group: str) -> list[str]:
         """A group's versions, the preferred one first."""
-        return sorted((gv.version for gv in self._by_version if gv.group == group), key=_version_order)
+        return sorted((gv.version for gv in self._by_version if gv.group == group), key=version_order)
 
     def handle(self, request: Request, parts: Sequence[str]) -> Response | None:
         """Answers /api, /apis, /api/v1, /apis/G and /apis/G/V; None for any other path."""
@@ -148,7 +148,7 @@ class Discovery:
         return {"metadata": {"name": group} if group else {}, "versions": versions}
 
 
-def _version_order(version: str) -> tuple[int, int, int]:
+def version_order(version: str) -> tuple[int, int, int]:
     """v2 before v1 before v1beta1 before v1alpha1."""
     digits = version[1:].partition("alpha")[0].partition("beta")[0]
     major = int(digits) if digits.isdigit() else 0

@@ -16,7 +16,6 @@ import orjson
 
 from navarch.api import schemas
 from navarch.api.kind import Kind, Subresource, Version
-from navarch.apiserver import openapi_protobuf
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import GroupVersion, Obj
 
@@ -337,18 +336,8 @@ def _answers(op: Operation, content: Obj) -> Obj:
     return answers
 
 
-def v2_document(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
-    """`/openapi/v2`: everything in one Swagger 2.0 document."""
-    return orjson.dumps(v2_tree(kinds, extra))
-
-
-def v2_protobuf(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
-    """The same as gnostic's protobuf."""
-    return openapi_protobuf.document(v2_tree(kinds, extra))
-
-
 def v2_tree(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> Obj:
-    """`/openapi/v2`, not encoded."""
+    """`/openapi/v2`: everything in one Swagger 2.0 document."""
     served = sorted({(v.group, v.version) for kind in kinds for v in kind.versions})
     found = [(GroupVersion(*gv), op) for gv in served for op in operations(*gv, kinds)]
     paths: dict[str, Obj] = {}

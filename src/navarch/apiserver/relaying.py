@@ -105,9 +105,12 @@ def wants_upgrade(request: Request) -> bool:
     return "upgrade" in request.headers.get("connection", "").lower() and bool(request.headers.get("upgrade"))
 
 
-async def upgraded(pool: Pool, request: Request, target: str) -> Response:
-    """Asks for the same upgrade there: a tunnel of raw bytes, or the refusal as it came."""
-    headers = forwarded_headers(request)
+async def upgraded(
+    pool: Pool, request: Request, target: str, headers: Mapping[str, str | Sequence[str]] | None = None
+) -> Response:
+    """Asks for the same upgrade there, with `headers` in place of the request's: a tunnel of raw bytes, or the refusal as
+    it came."""
+    headers = {**(forwarded_headers(request) if headers is None else headers)}
     headers |= {name: request.headers[name] for name in UPGRADE_HEADERS if name in request.headers}
     try:
         answer, tunnel = await pool.upgrade(request.method, target, headers, request.body)

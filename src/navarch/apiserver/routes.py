@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
+
+import orjson
 
 from navarch import __version__
 from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
 from navarch.apiserver.negotiate import JSON, dump, is_pretty
 from navarch.apiserver.request import Handler, Request, Response
 from navarch.machinery import errors, metrics
+from navarch.machinery.types import Obj
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
@@ -64,6 +67,8 @@ class Routes:
             case ["livez" | "readyz" | "healthz", *_]:
                 return health(request, parts, self.checks)
             case ["api" | "apis", *_] if len(parts) <= 3:
+                if answer := self._server.aggregator.discovery(request, parts, self._discovery):
+                    return answer
                 if answer := self._discovery.handle(request, parts):
                     return answer
                 if parts[0] == "api" or (parts[1:2] and parts[1] in self._discovery.groups()):
@@ -98,6 +103,8 @@ class Routes:
             return self._protobuf(request)
         if accept and not any(media in accept for media in (JSON, "*/*", "application/*")):
             return plain(406, "406 Not Acceptable\n")
+        if len(parts) == 5 and (remote := self._server.aggregator.remotes.get((parts[3], parts[4]))):
+            return self._server.aggregator.carry(request, remote)
         make = self._maker(parts)
         if make is None:
             return not_found()
@@ -109,9 +116,10 @@ class Routes:
         kinds = self._server.kinds
         match parts[1:]:
             case ["v2"]:
-                return lambda: openapi.v2_document(kinds)
+                return lambda: orjson.dumps(self._swagger())
             case ["v3"]:
-                return lambda: openapi.v3_index(kinds)
+                others = self._server.aggregator.openapi_paths()
+                return lambda: _with_paths(openapi.v3_index(kinds), others)
             case ["v3", "api", version] if version in self._discovery.versions(""):
                 return lambda: openapi.v3_document("", version, kinds)
             case ["v3", "apis", group, version] if version in self._discovery.versions(group):
@@ -120,10 +128,24 @@ class Routes:
                 return None
 
     def _protobuf(self, request: Request) -> Answer:
-        from navarch.apiserver import openapi, openapi_protobuf
+        from navarch.apiserver import openapi_protobuf
 
-        kinds = self._server.kinds
-        return self._document(request, PROTOBUF, lambda: openapi.v2_protobuf(kinds), openapi_protobuf.MEDIA)
+        return self._document(
+            request, PROTOBUF, lambda: openapi_protobuf.document(self._swagger()), openapi_protobuf.MEDIA
+        )
+
+    def _swagger(self) -> Obj:
+        """Version 2 of what this server and the extension servers serve."""
+        from navarch.apiserver import openapi
+        from navarch.apiserver.aggregation import merging
+
+        tree = openapi.v2_tree(self._server.kinds)
+        others = self._server.aggregator.swaggers()
+        return merging.swagger(tree, others) if others else tree
+
+    def forget_documents(self) -> None:
+        """What is served has changed."""
+        self._documents.clear()
 
     async def _document(self, request: Request, path: str, make: Callable[[], bytes], media: str = JSON) -> Response:
         task = self._documents.get(path)
@@ -142,6 +164,14 @@ class Routes:
     def _forget_failed(self, path: str, done: asyncio.Task[bytes]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._documents.pop(path, None)
+
+
+def _with_paths(index: bytes, others: Mapping[str, Obj]) -> bytes:
+    """The index of version 3 with the extension servers' entries."""
+    if not others:
+        return index
+    tree = orjson.loads(index)
+    return orjson.dumps({**tree, "paths": {**tree["paths"], **others}})
 
 
 def _public(tree: object, media: str) -> Response:

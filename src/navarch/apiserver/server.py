@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import standard_plugins
+from navarch.apiserver.aggregation.aggregator import Aggregator
+from navarch.apiserver.aggregation.extensions import Extensions
 from navarch.apiserver.audit.log import AuditLog, LogFile
 from navarch.apiserver.audit.policy import Policy
 from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, TokenSource, Union
@@ -83,6 +86,8 @@ class ApiServerConfig:
     """What is logged of requests, and where; None: nothing."""
     encryption: Rules = ()
     """How values are encrypted in the store, by prefix of their keys."""
+    proxy_client: tuple[Path, Path] | None = None
+    """PEM files of the certificate and key by which extension servers know this one; None: none believes it."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -102,8 +107,11 @@ class ApiServer:
         self.config = config
         self.kinds: tuple[Kind, ...] = kinds()
         self.caches = CacheSet(store, self.kinds)
-        self.webhooks = Webhooks(Services(self.lookup, self.slices_of))
+        services = Services(self.lookup, self.slices_of)
+        self.webhooks = Webhooks(services)
         """Asks webhooks, by their clientConfig."""
+        self.aggregator = Aggregator(self, Extensions(services, config.proxy_client))
+        """Versions of groups that extension servers serve."""
         self.admission = Chain(standard_plugins(self.caches, world, self.decide, self.webhooks))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
@@ -216,12 +224,14 @@ class ApiServer:
             registry.start()
         await bootstrap.ensure(self)
         self._flow_statuses.start()
+        self.aggregator.start()
         self.started = True
         if isinstance(self.store, EncryptedStore):
             self._rewriting = asyncio.create_task(self.store.rewrite())
 
     async def stop(self) -> None:
         self._flow_statuses.stop()
+        self.aggregator.stop()
         if self._rewriting is not None:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):
@@ -273,6 +283,8 @@ class ApiServer:
     def dispatch(self, request: Request) -> Response | Awaitable[Response]:
         """Routes an authorized request. Raises StatusError, at once or when awaited."""
         info = request.info
+        if self.aggregator.remotes and (remote := self.aggregator.of(info)):
+            return self.aggregator.carry(request, remote)
         if info.is_resource and (info.group, info.version) in self._groups:
             return self._rest.handle(request, info)
         if info.is_resource and (not info.group or any(info.group == group for group, _ in self._groups)):

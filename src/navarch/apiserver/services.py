@@ -40,16 +40,20 @@ class Services:
 
     def resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
         """Host and port of any ready endpoint behind the service's port. Raises StatusError 404 and 503."""
+        return random.choice(self.places(namespace, name, port))
+
+    def places(self, namespace: str, name: str, port: int) -> list[tuple[str, int]]:
+        """Host and port of each. Raises StatusError 404 and 503."""
         service = self._lookup(SERVICES, namespace, name)
         if service is None:
             raise errors.not_found(SERVICES, name)
         spec = service["spec"]
         if spec.get("type") == "ExternalName":
-            return spec.get("externalName", ""), port
+            return [(spec.get("externalName", ""), port)]
         found = next((p for p in spec.get("ports") or () if p["port"] == port), None)
         if found is None:
             raise errors.service_unavailable(f'no service port {port} found for service "{name}"')
         ready = ready_endpoints(self._slices_of(namespace, name), found.get("name") or "")
         if not ready:
             raise errors.service_unavailable(f'no endpoints available for service "{name}"')
-        return random.choice(ready)
+        return ready

@@ -90,7 +90,7 @@ def command(
     """
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import pki
-    from navarch.cluster.access import BadFile
+    from navarch.cluster.access import BadFile, with_front_proxy
     from navarch.cluster.controlplane import Alone, ServingConfig, run_until_told, serve_alone
 
     try:
@@ -111,7 +111,7 @@ def command(
             token_key_pem=(service_account_signing_key_file or places.sa_key).read_bytes(),
         )
         try:
-            config = access(data_dir).applied(config)
+            config = with_front_proxy(access(data_dir).applied(config), places)
         except BadFile as error:
             raise click.ClickException(str(error)) from None
         serving = ServingConfig(

@@ -16,7 +16,7 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
     from navarch.apiserver.relaying import KubeletAccess
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import machine, pki
-    from navarch.cluster.access import AccessFiles, BadFile
+    from navarch.cluster.access import AccessFiles, BadFile, with_front_proxy
     from navarch.cluster.controlplane import ServingConfig, run_until_told, serve_cluster
 
     config = existing(name, state_root, run_root)
@@ -37,7 +37,7 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
         token_key_pem=places.sa_key.read_bytes(),
     )
     try:
-        server = AccessFiles.at(config.state, config.logs).applied(server)
+        server = with_front_proxy(AccessFiles.at(config.state, config.logs).applied(server), places)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     run_until_told(lambda told: serve_cluster(told, serving, server, config.database, config, places))

@@ -12,11 +12,23 @@ from navarch.apiserver.auth.configuration import Anonymous, Authentication, BadC
 from navarch.apiserver.auth.configuration import parse as parse_authentication
 from navarch.apiserver.auth.tokenfile import parse_tokens
 from navarch.apiserver.server import ApiServerConfig
+from navarch.cluster import pki
 from navarch.store.encryption import configuration as encryption
 
 
 class BadFile(Exception):
     """A file cannot be used; the text names it and says why."""
+
+
+def with_front_proxy(config: ApiServerConfig, places: pki.Paths) -> ApiServerConfig:
+    """The server as a front proxy before extension servers; what it believes of proxies, it believes of itself."""
+    settings = config.authentication
+    authorities = settings.front_proxy_ca_pem + places.front_proxy_ca.cert.read_bytes()
+    names = settings.front_proxy_names | {pki.FRONT_PROXY} if settings.front_proxy_names else settings.front_proxy_names
+    authentication = replace(settings, front_proxy_ca_pem=authorities, front_proxy_names=names)
+    return replace(
+        config, authentication=authentication, proxy_client=(places.front_proxy.cert, places.front_proxy.key)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

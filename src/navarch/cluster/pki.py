@@ -15,6 +15,7 @@ from navarch.cluster.config import ClusterConfig
 from navarch.cluster.files import write_atomically
 from navarch.machinery.types import Obj
 
+FRONT_PROXY = "front-proxy-client"
 LOCAL_VOLUMES = "navarch:local-volumes"
 RENEW_BEFORE = datetime.timedelta(days=30)
 
@@ -36,6 +37,15 @@ class Paths:
         self.ca_key = directory / "ca.key"
         self.sa_key = directory / "sa.key"
         """Signs service account tokens."""
+
+    @property
+    def front_proxy_ca(self) -> Pair:
+        """The authority of those who may speak for others: of this server, before extension servers."""
+        return self.pair("front-proxy-ca")
+
+    @property
+    def front_proxy(self) -> Pair:
+        return self.pair("front-proxy-client")
 
     def pair(self, name: str) -> Pair:
         return Pair(self.directory / f"{name}.crt", self.directory / f"{name}.key")
@@ -84,7 +94,7 @@ def paths(config: ClusterConfig) -> Paths:
 def ensure(config: ClusterConfig) -> Paths:
     """Makes what is missing, runs out soon, or names other addresses than the machine now has."""
     places = paths(config)
-    signer = _Signer(places)
+    signer = _Signer(places.ca_cert, places.ca_key, "kubernetes")
     name = machine.node_name()
     own = machine.addresses()
     names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", name]
@@ -96,21 +106,27 @@ def ensure(config: ClusterConfig) -> Paths:
     signer.client(places.kubelet_client, "kube-apiserver-kubelet-client", "system:masters")
     signer.client(places.proxy, "system:kube-proxy")
     signer.client(places.volumes, LOCAL_VOLUMES)
-    if not places.sa_key.exists():
-        write_atomically(places.sa_key, new_key_pem())
+    _common(places)
     return places
 
 
 def ensure_alone(directory: Path) -> Paths:
     """The same for an API server by itself: its own certificate, an administrator's, and the key of tokens."""
     places = Paths(directory)
-    signer = _Signer(places)
+    signer = _Signer(places.ca_cert, places.ca_key, "kubernetes")
     names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
     signer.server(places.apiserver, "kube-apiserver", names, ["127.0.0.1", "::1", *machine.addresses()])
     signer.client(places.admin, "kubernetes-admin", "system:masters")
+    _common(places)
+    return places
+
+
+def _common(places: Paths) -> None:
+    """What every API server needs besides: the front proxy's, and the key of tokens."""
+    authority = places.front_proxy_ca
+    _Signer(authority.cert, authority.key, "front-proxy-ca").client(places.front_proxy, FRONT_PROXY)
     if not places.sa_key.exists():
         write_atomically(places.sa_key, new_key_pem())
-    return places
 
 
 def kubeconfig(config: ClusterConfig, pair: Pair, server: str = "") -> Obj:
@@ -143,18 +159,18 @@ def admin_kubeconfig(config: ClusterConfig) -> Obj:
 
 
 class _Signer:
-    """The CA in a cluster's files, loaded or made when something is to be signed; keeps what is good still."""
+    """A CA in a cluster's files, loaded or made when something is to be signed; keeps what is good still."""
 
-    def __init__(self, places: Paths) -> None:
-        self._places = places
-        if not (places.ca_cert.exists() and places.ca_key.exists()):
-            made = Authority.new("kubernetes")
-            write_atomically(places.ca_key, made.key_pem)
-            write_atomically(places.ca_cert, made.pem, 0o644)
+    def __init__(self, certificate: Path, key: Path, name: str) -> None:
+        self._certificate, self._key = certificate, key
+        if not (certificate.exists() and key.exists()):
+            made = Authority.new(name)
+            write_atomically(key, made.key_pem)
+            write_atomically(certificate, made.pem, 0o644)
 
     @cached_property
     def _authority(self) -> Authority:
-        return Authority(self._places.ca_cert.read_bytes(), self._places.ca_key.read_bytes())
+        return Authority(self._certificate.read_bytes(), self._key.read_bytes())
 
     def server(self, pair: Pair, common_name: str, names: Sequence[str], addresses: Sequence[str]) -> None:
         if not _good(pair, {*names, *addresses}):

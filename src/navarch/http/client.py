@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ FRAMING = frozenset(("content-length", "transfer-encoding"))
 """Headers that tell where a body ends; without them it ends with the connection."""
 READ_LIMIT = 1 << 20
 """Bytes of a streamed answer that may wait for the reader."""
+
+
+Headers = Mapping[str, "str | Sequence[str]"]
+"""A name with several values is sent several times."""
 
 
 class Answer(NamedTuple):
@@ -89,7 +93,9 @@ class Channel(asyncio.Protocol):
             self._transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        known = self._headers.get(key) if key != "set-cookie" else None
+        self._headers[key] = text if known is None else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
         if self._parser.get_status_code() == 101:
@@ -229,7 +235,7 @@ class Pool:
         self._room = asyncio.Semaphore(OPEN_LIMIT)
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", timeout: float = 60.0
+        self, method: str, path: str, headers: Headers, body: bytes = b"", timeout: float = 60.0
     ) -> Answer:
         """One request and its whole answer. Raises ConnectionError (a time-out is one)."""
         try:
@@ -242,12 +248,12 @@ class Pool:
         except TimeoutError:
             raise ConnectionError(f"no answer from {self.host}:{self.port} within {timeout:.0f} s") from None
 
-    async def stream(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Stream:
+    async def stream(self, method: str, path: str, headers: Headers, body: bytes = b"") -> Stream:
         """An answer to be read as it comes. Raises ConnectionError."""
         return await self._open(method, path, headers, body)
 
     async def upgrade(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+        self, method: str, path: str, headers: Headers, body: bytes = b""
     ) -> tuple[Answer, Tunnel | None]:
         """Asks for an upgrade: (answer without body, tunnel), or (the whole refusal, None)."""
         channel = await self._connect()
@@ -270,7 +276,7 @@ class Pool:
             channel.close()
         self._idle.clear()
 
-    async def _open(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Stream:
+    async def _open(self, method: str, path: str, headers: Headers, body: bytes) -> Stream:
         head = self._head(method, path, headers, body)
         while self._idle:
             channel = self._idle.pop()
@@ -306,9 +312,10 @@ class Pool:
         except OSError as error:  # TLS failures are among them
             raise ConnectionError(f"{self.host}:{self.port}: {error}") from error
 
-    def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _head(self, method: str, path: str, headers: Headers, body: bytes) -> bytes:
         lines = [f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        for name, value in headers.items():
+            lines += [f"{name}: {one}\r\n" for one in ((value,) if isinstance(value, str) else value)]
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}\r\n")
         return "".join([*lines, "\r\n"]).encode("latin-1")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from navarch.apiserver.admission.pods import NOT_READY
+from navarch.apiserver.auth.configuration import Authentication
 from navarch.apiserver.server import ApiServer, ApiServerConfig
 from navarch.cluster.certificates import Authority, new_key_pem
 from navarch.cluster.config import ClusterConfig
@@ -99,7 +100,13 @@ async def served(directory: Path, options: Options) -> AsyncGenerator[None]:
     admin = authority.client("kubernetes-admin", "system:masters")
     keep_pair(directory, "admin", admin)
     keep_pair(directory, "ca", (authority.pem, authority.key_pem))
-    config = ApiServerConfig(client_ca_pem=authority.pem, token_key_pem=new_key_pem())
+    proxies = Authority.new("front-proxy-ca")
+    config = ApiServerConfig(
+        client_ca_pem=authority.pem,
+        token_key_pem=new_key_pem(),
+        authentication=Authentication(front_proxy_ca_pem=proxies.pem),
+        proxy_client=keep_pair(directory, "front-proxy-client", proxies.client("front-proxy-client")),
+    )
     places = ServingConfig(host=HOST, port=0, certificate=serving[0], key=serving[1])
     api = await ApiProcess.start(places, config, None, RealWorld())
     try:
