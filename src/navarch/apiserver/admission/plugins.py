@@ -12,9 +12,11 @@ from navarch.apiserver.admission.chain import BasePlugin
 from navarch.apiserver.admission.ingress import DefaultIngressClass
 from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
+from navarch.apiserver.admission.limitranger import LimitRanger
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
 from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
+from navarch.apiserver.admission.resourcequota import ResourceQuota
 from navarch.apiserver.admission.runtimeclass import RuntimeClass
 from navarch.apiserver.admission.serviceaccount import ServiceAccount
 from navarch.apiserver.admission.storage import DefaultStorageClass, StorageObjectInUseProtection
@@ -27,6 +29,7 @@ from navarch.machinery.clock import World
 def standard_plugins(caches: CacheSet, world: World, authorize: Authorize, webhooks: Webhooks) -> list[Plugin]:
     plugins: list[BasePlugin] = [
         NamespaceLifecycle(caches),
+        LimitRanger(caches),
         ServiceAccount(caches, world),
         NodeRestriction(caches),
         TaintNodesByCondition(),
@@ -43,5 +46,6 @@ def standard_plugins(caches: CacheSet, world: World, authorize: Authorize, webho
         MutatingAdmissionWebhook(caches, authorize, webhooks, world),
         ValidatingAdmissionPolicy(caches, authorize),
         ValidatingAdmissionWebhook(caches, authorize, webhooks, world),
+        ResourceQuota(caches, world),
     ]
     return list(plugins)
