@@ -237,7 +237,7 @@ class _Pass:
             self.delete(pod, f"pod {name} is beyond the wanted number")
             if monotonic:
                 return True
-        return bool(self.condemned)
+        return monotonic and bool(self.condemned)
 
     def first_unhealthy(self) -> Obj | None:
         for pod in self.replicas:
@@ -281,6 +281,7 @@ class _Pass:
         complete_update(self.set, status)
         if (write := objects.status_update(STATEFUL_SETS, self.set, status)) is not None:
             self.plan.actions.append(write)
+            self.plan.on_error = lambda error: Plan([write])
 
 
 def status_of(seen: _Pass, current: str, update: str) -> Obj:
