@@ -15,6 +15,7 @@ from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.limitranger import LimitRanger
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
+from navarch.apiserver.admission.podsecurity import PodSecurity
 from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from navarch.apiserver.admission.resourcequota import ResourceQuota
 from navarch.apiserver.admission.runtimeclass import RuntimeClass
@@ -33,6 +34,7 @@ def standard_plugins(caches: CacheSet, world: World, authorize: Authorize, webho
         ServiceAccount(caches, world),
         NodeRestriction(caches),
         TaintNodesByCondition(),
+        PodSecurity(caches),
         Priority(caches),
         DefaultTolerationSeconds(),
         DefaultStorageClass(caches),
