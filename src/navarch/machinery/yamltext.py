@@ -111,7 +111,7 @@ class _Builder:
                 case _:
                     continue
             if not self.open:
-                return value
+                return _plain(value)
             self._put(value)
         return None
 

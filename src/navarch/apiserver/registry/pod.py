@@ -11,7 +11,7 @@ from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.virtual import Virtual, success
 from navarch.machinery import errors
 from navarch.machinery.clock import rfc3339
-from navarch.machinery.types import GroupResource, Obj
+from navarch.machinery.types import GroupKind, GroupResource, Obj
 
 BINDING = GroupResource("", "pods/binding")
 
@@ -36,7 +36,7 @@ class Binding(Virtual):
         metadata = body.get("metadata") or {}
         if metadata.get("name", "") != call.name:
             raise errors.bad_request("name in URL does not match name in Binding object")
-        _check_target(body.get("target") or {})
+        _check_target(call.name, body.get("target") or {})
         await self._pods.review(call, "CREATE", body, Body("", "v1", "Binding"))
 
         def assign(pod: Obj) -> None:
@@ -66,14 +66,15 @@ class Binding(Virtual):
         set_condition(status, {"type": "PodScheduled", "status": "True"}, self._pods.env.world.now())
 
 
-def _check_target(target: Obj) -> None:
+def _check_target(name: str, target: Obj) -> None:
+    """Raises 422 (upstream fails with 500)."""
     errs = errors.FieldErrors()
     if target.get("kind", "") not in ("", "Node"):
         errs.not_supported("target.kind", target["kind"], ["Node", "<empty>"])
     if not target.get("name"):
         errs.required("target.name")
     if errs:
-        raise errors.internal(str(errs.items[0]))
+        raise errors.invalid(GroupKind("", "Binding"), name, errs)
 
 
 def _check_preconditions(name: str, pod: Obj, metadata: Obj) -> None:

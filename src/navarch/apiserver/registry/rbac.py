@@ -72,7 +72,7 @@ class PolicyRegistry(Registry):
         reference = obj["roleRef"]
         kind, name = reference.get("kind", ""), reference.get("name", "")
         if kind not in ("Role", "ClusterRole"):
-            raise errors.internal(f'unsupported role reference kind: "{kind}"')
+            return  # validation, which comes next, refuses it with 422; upstream fails here, with 500
         resource = kind.lower() + "s"
         if self._may(call, "bind", resource, name):
             return

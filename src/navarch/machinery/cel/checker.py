@@ -229,7 +229,7 @@ class _Checker:
         for position, item in enumerate(node.items):
             one = self.visit(item)
             if position in node.optional:
-                one = one.params[0] if one.name == "optional_type" else DYN
+                one = self.unwrapped(one, item.at)
             found = self.alike(found, one, item.at)
         return types.list_of(found or DYN)
 
@@ -240,9 +240,17 @@ class _Checker:
             keys = self.alike(keys, self.visit(entry.key), entry.key.at)
             value = self.visit(entry.value)
             if entry.optional:
-                value = value.params[0] if value.name == "optional_type" else DYN
+                value = self.unwrapped(value, entry.value.at)
             values = self.alike(values, value, entry.value.at)
         return types.map_of(keys or DYN, values or DYN)
+
+    def unwrapped(self, found: Type, at: int) -> Type:
+        """What an optional entry of a literal adds where it has a value."""
+        if found.name == "optional_type":
+            return found.params[0]
+        if found in (DYN, ERROR):
+            return found
+        return self.wrong(at, f"expected type '{_word(types.optional_of(found))}' but found '{_word(found)}'")
 
     def alike(self, before: Type | None, found: Type, at: int) -> Type:
         """Elements of literals are of one type."""
@@ -260,8 +268,8 @@ class _Checker:
             return self.wrong(node.at, f"undeclared reference to '{node.type_name}' (in container '')")
         for name, value, optional, at in node.fields:
             found = self.visit(value)
-            if optional and found.name == "optional_type":
-                found = found.params[0]
+            if optional:
+                found = self.unwrapped(found, value.at)
             wanted = declared.fields.get(name)
             if wanted is None:
                 self.wrong(at, f"undefined field '{name}'")

@@ -171,7 +171,7 @@ class _Compiler:
                 value = code(frame)
                 if not optional:
                     made.append(value)
-                elif value.present:
+                elif _optional(value, "list element").present:
                     made.append(value.value)
             frame.cost += LIST_COST
             return made
@@ -191,7 +191,7 @@ class _Compiler:
                     raise CelError(f"repeated key: {key}")
                 if not optional:
                     made[key] = value
-                elif value.present:
+                elif _optional(value, f"entry '{key}'").present:
                     made[key] = value.value
             frame.cost += MAP_COST
             return made
@@ -208,7 +208,7 @@ class _Compiler:
                 value = code(frame)
                 if not optional:
                     made[name] = value
-                elif value.present:
+                elif _optional(value, f"entry '{name}'").present:
                     made[name] = value.value
             frame.cost += STRUCT_COST
             return made
@@ -345,3 +345,10 @@ def _conditional(condition: Code, first: Code, second: Code) -> Code:
         return first(frame) if value else second(frame)
 
     return run
+
+
+def _optional(value: Any, what: str) -> Optional_:
+    """The value of an optional entry of a literal: types that are found out at run time may be others."""
+    if isinstance(value, Optional_):
+        return value
+    raise CelError(f"cannot initialize optional {what} from non-optional value of type {type_name(value)}")
