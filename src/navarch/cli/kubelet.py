@@ -28,6 +28,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--resolv-conf", type=FILE, default=Path("/etc/resolv.conf"), show_default=True)
 @click.option("--pod-manifest-path", type=click.Path(path_type=Path), help="A folder of static pods' manifests.")
 @click.option("--max-pods", type=int, default=110, show_default=True)
+@click.option("--eviction-hard", default="", help="Signal<amount, ...: the least that the node must have left.")
 @click.option("--node-labels", default="", help="More labels of the node: a=b,c=d")
 @click.option("--port", type=int, default=10250, show_default=True)
 @click.option("--tls-cert-file", type=FILE, help="Without it the kubelet serves nothing (no logs, no exec).")
@@ -46,6 +47,7 @@ def command(
     resolv_conf: Path,
     pod_manifest_path: Path | None,
     max_pods: int,
+    eviction_hard: str,
     node_labels: str,
     port: int,
     tls_cert_file: Path | None,
@@ -72,6 +74,7 @@ def command(
         port=port,
         manifests=pod_manifest_path,
         max_pods=max_pods,
+        eviction_hard=_thresholds(eviction_hard),
         labels={pair.partition("=")[0]: pair.partition("=")[2] for pair in node_labels.split(",") if pair},
     )
     serving = None
@@ -85,3 +88,23 @@ def command(
         return KubeletAgent(config, socket, client, RealWorld(), serving, authority), client.close
 
     run_until_told(lambda told: run_agent(told, make))
+
+
+def _thresholds(text: str) -> dict[str, str]:
+    """`memory.available<100Mi,nodefs.available<10%`; upstream's defaults where nothing is said."""
+    from navarch.kubelet.context import EVICTION_HARD
+    from navarch.kubelet.eviction import RESOURCE, threshold
+
+    if not text:
+        return dict(EVICTION_HARD)
+    found: dict[str, str] = {}
+    for pair in text.split(","):
+        signal, _, amount = (part.strip() for part in pair.partition("<"))
+        try:
+            threshold(amount, 0)
+        except ValueError:
+            raise click.BadParameter(f"{pair!r} has no amount", param_hint="--eviction-hard") from None
+        if signal not in RESOURCE:
+            raise click.BadParameter(f"{signal!r} is no signal", param_hint="--eviction-hard")
+        found[signal] = amount
+    return found

@@ -12,6 +12,7 @@ from navarch.client.interface import Client
 from navarch.controlloop.recorder import Recorder
 from navarch.http.tls import TlsConfig
 from navarch.kubelet.access import Access
+from navarch.kubelet.configuration import configuration
 from navarch.kubelet.context import KubeletConfig, container_ref
 from navarch.kubelet.cri import connect
 from navarch.kubelet.hooks import run_hook
@@ -20,6 +21,7 @@ from navarch.kubelet.probes import ProbeManager
 from navarch.kubelet.server import KubeletServer
 from navarch.kubelet.stats import Stats
 from navarch.kubelet.volumes import VolumeManager
+from navarch.kubelet.volumes.images import ImageVolumes
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj
 
@@ -35,8 +37,8 @@ class Agent(Protocol):
 class _Extras:
     """What the node's server tells of the kubelet's other parts."""
 
-    def __init__(self, probes: ProbeManager, volumes: VolumeManager) -> None:
-        self.probe_counts, self.claims = probes.counts, volumes.claims
+    def __init__(self, probes: ProbeManager, volumes: VolumeManager, configuration: Callable[[], Obj]) -> None:
+        self.probe_counts, self.claims, self.configuration = probes.counts, volumes.claims, configuration
 
 
 class KubeletAgent:
@@ -56,13 +58,22 @@ class KubeletAgent:
         self.cri = connect(socket)
         self.recorder = Recorder(client, world, "kubelet", config.node_name)
         self.kubelet = Kubelet(config, self.cri, client, world, self.recorder.emit)
-        volumes = VolumeManager(config.root, self.kubelet.sources.look, client, world, self.kubelet.allocatable)
+        images = ImageVolumes(socket, self.kubelet.ensure_image)
+        look, allocatable = self.kubelet.sources.look, self.kubelet.allocatable
+        volumes = VolumeManager(config.root, look, client, world, allocatable, images)
         probes = ProbeManager(self.cri, world, self.kubelet.wake, self._tell)
         self.kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
         access = Access(config.node_name, ca_pem, client, world)
         stats, disk = Stats(config.cgroup), str(config.root.parent)
         self.server = KubeletServer(
-            self.kubelet, self.cri, access, stats, world, self._log_path, disk, _Extras(probes, volumes)
+            self.kubelet,
+            self.cri,
+            access,
+            stats,
+            world,
+            self._log_path,
+            disk,
+            _Extras(probes, volumes, lambda: configuration(config, socket)),
         )
 
     def _tell(self, pod: Obj, container: Obj, kind: str, reason: str, message: str) -> None:

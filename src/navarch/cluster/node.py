@@ -27,6 +27,8 @@ from navarch.proxy.rules import Settings
 log = logging.getLogger(__name__)
 
 RUNTIME_SECONDS = 60.0
+EVICTION_HARD = {"memory.available": "100Mi", "nodefs.available": "5%", "nodefs.inodesFree": "5%"}
+"""The machine is somebody's own: its disk may well be fuller than upstream's defaults like it."""
 API_RETRY_SECONDS = 0.1
 
 
@@ -49,6 +51,7 @@ def kubelet_config(config: ClusterConfig, node_ip: str) -> KubeletConfig:
         port=config.kubelet_port,
         manifests=config.state / "manifests",
         loaded_images=LoadedImages(config),
+        eviction_hard=EVICTION_HARD,
         pod_cidr_known=lambda cidr: runtime.write_cni(config, cidr),
     )
 

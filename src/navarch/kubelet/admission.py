@@ -49,20 +49,33 @@ def _predicate(name: str, why: str) -> Refusal:
     return Refusal(name, f"Pod was rejected: Predicate {name} failed: {why}")
 
 
+def shortfalls(pod: Obj, others: Iterable[Obj], node: Obj) -> dict[str, int]:
+    """How much of each resource a node is short of for a pod."""
+    capacity, used, wanted = _sums(pod["spec"], list(others), node)
+    known = {name: amount for name, amount in wanted.items() if name in ORDER or name in capacity}
+    short = {name: amount + used.get(name, 0) - capacity.get(name, 0) for name, amount in known.items() if amount}
+    return {name: amount for name, amount in short.items() if amount > 0}
+
+
 def lacking(spec: Obj, others: Iterable[Obj], node: Obj) -> str | None:
     """What of its resources a node has not enough of for a pod, in words."""
     lack = _lack(spec, list(others), node)
     return None if lack is None else lack[1]
 
 
-def _lack(spec: Obj, others: list[Obj], node: Obj) -> tuple[str, str] | None:
-    """(resource, message)"""
+def _sums(spec: Obj, others: list[Obj], node: Obj) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """What the node has, what others take of it, and what the pod wants."""
     capacity = {name: amount(name, text) for name, text in get(node, "status", "allocatable", default={}).items()}
     used: dict[str, int] = {"pods": len(others)}
     for other in others:
         for name, value in requests_of(other["spec"]).items():
             used[name] = used.get(name, 0) + value
-    wanted = {"pods": 1, **requests_of(spec)}
+    return capacity, used, {"pods": 1, **requests_of(spec)}
+
+
+def _lack(spec: Obj, others: list[Obj], node: Obj) -> tuple[str, str] | None:
+    """(resource, message)"""
+    capacity, used, wanted = _sums(spec, others, node)
     for name in sorted(wanted, key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n)):
         if name not in ORDER and name not in capacity:
             continue

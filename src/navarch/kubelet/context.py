@@ -21,6 +21,15 @@ from navarch.kubelet.status_writer import StatusWriter
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj
 
+EVICTION_HARD: Mapping[str, str] = {
+    "memory.available": "100Mi",
+    "nodefs.available": "10%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "15%",
+    "imagefs.inodesFree": "5%",
+}
+"""Upstream's defaults."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletConfig:
@@ -43,6 +52,8 @@ class KubeletConfig:
     """Pods being started together; more would only take longer, each."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """More labels of the node."""
+    eviction_hard: Mapping[str, str] = field(default_factory=lambda: dict(EVICTION_HARD))
+    """Signal -> the least of it that the node must have left."""
     loaded_images: Callable[[], Collection[str]] = tuple
     """Whole names of the images that were loaded by hand."""
     pod_cidr_known: Callable[[str], None] = lambda cidr: None

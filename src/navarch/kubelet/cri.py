@@ -136,6 +136,11 @@ class Cri:
     async def container_status(self, container: str) -> Tree:
         return (await self._call(RUNTIME, "ContainerStatus", {"container_id": container}))["status"]
 
+    async def writable_layer(self, container: str) -> Tree:
+        """The FilesystemUsage of what a container has written to its own file system."""
+        answer = await self._call(RUNTIME, "ContainerStats", {"container_id": container})
+        return answer.get("stats", {}).get("writable_layer", {})
+
     async def reopen_log(self, container: str) -> None:
         await self._call(RUNTIME, "ReopenContainerLog", {"container_id": container})
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
-from navarch.kubelet import machine
-from navarch.kubelet.admission import admit, is_static
+from navarch.kubelet import eviction, machine
+from navarch.kubelet.admission import Refusal, admit, is_static, shortfalls
 from navarch.kubelet.cgroups import Cgroups
 from navarch.kubelet.context import Context, KubeletConfig
 from navarch.kubelet.cri import Cri, wait_until_ready
@@ -21,6 +21,7 @@ from navarch.kubelet.dns_config import NodeDns, read_resolv_conf
 from navarch.kubelet.images import ImageManager
 from navarch.kubelet.parts import ContainerMounts, Probes, RunHook, Volumes
 from navarch.kubelet.pod_worker import PodWorker
+from navarch.kubelet.pressure import Pressure
 from navarch.kubelet.registration import Registration
 from navarch.kubelet.relist import RuntimeCache
 from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
@@ -34,6 +35,8 @@ from navarch.machinery.types import Obj, key_of
 
 log = logging.getLogger(__name__)
 
+PREEMPTED = ("Preempting", "Preempted in order to admit critical pod")
+DISRUPTED = "Pod was preempted by Kubelet to accommodate a critical pod."
 RUNTIME_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 30.0
 MIRROR_RETRY_SECONDS = 1.0
@@ -64,6 +67,8 @@ class Kubelet:
         self._mirrors = Mirrors(client)
         self._static: StaticPods | None = None
         self._loose: set[asyncio.Task[None]] = set()
+        self._upkeep: Upkeep | None = None
+        self._pressure: Pressure | None = None
 
     def connect(self, volumes: Volumes, mounts: ContainerMounts, probes: Probes, run_hook: RunHook) -> None:
         """The other parts of the node. Before `start`."""
@@ -90,6 +95,10 @@ class Kubelet:
             neighbours=self._neighbours,
             freed=self._freed,
         )
+        self._upkeep = upkeep = Upkeep(self._context)
+        self._pressure = Pressure(
+            self._context, self._living, lambda: upkeep.images(self.pods(), short=True), self._conditions_changed
+        )
 
     def _node_dns(self) -> NodeDns:
         config = self.config
@@ -107,8 +116,10 @@ class Kubelet:
             folder.mkdir(parents=True, exist_ok=True)
         await wait_until_ready(self.cri, RUNTIME_SECONDS)
         context.cgroups.prepare()
+        if self._pressure:
+            self._pressure.observe()
         await self.cache.relist()
-        self.registration = Registration(self.config, self.cri, self._client, self._world, self._emit)
+        self.registration = Registration(self.config, self.cri, self._client, self._world, self._emit, self._held)
         await self.registration.start()
         self._node.add_handler(self._node_changed)
         self._informers.start()
@@ -120,7 +131,9 @@ class Kubelet:
         self._end_orphans()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self.cache.run()), loop.create_task(self._housekeeping())]
-        self._tasks.append(loop.create_task(self._upkeep()))
+        self._tasks.append(loop.create_task(self._keep_up()))
+        if self._pressure:
+            self._tasks.append(loop.create_task(self._pressure.run()))
 
     async def stop(self) -> None:
         if self._static:
@@ -159,6 +172,12 @@ class Kubelet:
     def allocatable(self) -> Mapping[str, Any]:
         """What the node has for pods, by resource."""
         return self.context.allocatable()
+
+    async def ensure_image(self, pod: Obj, source: Obj) -> str:
+        """Makes sure of the image that a volume shows. Raises ImageError."""
+        wanted = {"image": source.get("reference", ""), "imagePullPolicy": source.get("pullPolicy", "IfNotPresent")}
+        secrets = self.sources.pull_secrets(pod)
+        return await self.context.images.ensure(wanted, pod, pod["metadata"]["uid"], secrets, lambda: None)
 
     def wake(self, uid: str) -> None:
         """A probe's verdict on one of the pod's containers has changed."""
@@ -214,12 +233,39 @@ class Kubelet:
         over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
         known = self.cache.get(uid).sandboxes or over or "deletionTimestamp" in pod["metadata"]
         if not known:
-            failure = admit(pod, self._active(), self._node.get("", self.config.node_name) or {})
+            failure = self._admit(pod)
             if failure:
                 self._emit(pod, "Warning", failure.reason, failure.message)
         self.sources.use(pod)
         worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, failure=failure)
         worker.start()
+
+    def _admit(self, pod: Obj) -> Refusal | None:
+        node = self._node.get("", self.config.node_name) or {}
+        if refused := eviction.refusal(pod, self._held()):
+            return refused
+        failure = admit(pod, self._active(), node)
+        if failure is None or not eviction.is_critical(pod):
+            return failure
+        lacks = shortfalls(pod, self._active(), node)
+        ended = eviction.victims(pod, lacks, self._active()) if lacks else None
+        if not ended:
+            return failure
+        for victim in ended:
+            self._emit(victim, "Warning", *PREEMPTED)
+            self._workers[victim["metadata"]["uid"]].fail(*PREEMPTED, disruption=DISRUPTED)
+        return admit(pod, self._active(), node)
+
+    def _held(self) -> Collection[str]:
+        """The conditions of shortage that hold."""
+        return self._pressure.conditions if self._pressure else ()
+
+    def _living(self) -> Iterable[PodWorker]:
+        return [worker for worker in self._workers.values() if not worker.terminal and not worker.is_gone]
+
+    def _conditions_changed(self) -> None:
+        if self.registration:
+            self.registration.look()
 
     # -- static pods
 
@@ -325,9 +371,9 @@ class Kubelet:
         worker = self._workers[uid] = PodWorker(self.context, pod, self._finished, gone=True)
         worker.start()
 
-    async def _upkeep(self) -> None:
+    async def _keep_up(self) -> None:
         """Logs are kept short; images that nobody uses make room."""
-        upkeep, images_at = Upkeep(self.context), 0.0
+        upkeep, images_at = self._upkeep or Upkeep(self.context), 0.0
         while True:
             await self._world.sleep(LOG_SECONDS)
             try:

@@ -30,15 +30,6 @@ def facts(root: Path) -> dict[str, Any]:
     }
 
 
-def pressures(root: Path) -> dict[str, bool]:
-    """Upstream's default hard eviction thresholds."""
-    available = meminfo().get("MemAvailable", 1 << 62)
-    disk = os.statvfs(root)
-    free = disk.f_bavail / max(disk.f_blocks, 1)
-    inodes = disk.f_favail / disk.f_files if disk.f_files else 1.0
-    return {"memory_pressure": available < 100 << 20, "disk_pressure": free < 0.10 or inodes < 0.05}
-
-
 def meminfo() -> Mapping[str, int]:
     """/proc/meminfo in bytes."""
     found: dict[str, int] = {}

@@ -57,6 +57,8 @@ class PodWorker:
         """As last published."""
         self._finished = finished
         self._failure = failure
+        self._shortened: int | None = None
+        self._disruption = ""
         self._waiting: dict[str, tuple[str, str]] = {}
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
@@ -108,10 +110,11 @@ class PodWorker:
         self._stale = True
         self._wake.set()
 
-    def fail(self, reason: str, message: str) -> None:
-        """Ends the pod with a Failed status (evicted, preempted)."""
+    def fail(self, reason: str, message: str, *, grace: int | None = None, disruption: str = "") -> None:
+        """Ends the pod with a Failed status (evicted, preempted), in `grace` seconds (None: its own). `disruption`: why it
+        is a disruption, where it is one."""
         if self._failure is None:
-            self._failure = (reason, message)
+            self._failure, self._shortened, self._disruption = (reason, message), grace, disruption
             self._ending.set()
             self._wake.set()
 
@@ -374,6 +377,8 @@ class PodWorker:
             work.cancel()
 
     def _grace(self) -> int:
+        if self._shortened is not None:
+            return max(self._shortened, 1)
         meta, spec = self.pod["metadata"], self.pod["spec"]
         seconds = meta.get("deletionGracePeriodSeconds")
         if seconds is None or (self.is_gone and not seconds):
@@ -426,6 +431,7 @@ class PodWorker:
             started=frozenset(id for id in running if context.probes.started(id)),
             waiting=self._waiting,
             failure=self._failure,
+            disruption=self._disruption,
             actuated=self.sizes.actuated,
             resizing=self.sizes.conditions,
             ended=self._ended,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -35,7 +35,17 @@ LEASE_NAMESPACE = "kube-node-lease"
 
 
 class Registration:
-    def __init__(self, config: KubeletConfig, cri: Cri, client: Client, world: World, emit: Emit) -> None:
+    def __init__(
+        self,
+        config: KubeletConfig,
+        cri: Cri,
+        client: Client,
+        world: World,
+        emit: Emit,
+        pressures: Callable[[], Collection[str]],
+    ) -> None:
+        """`pressures` answers the conditions of shortage that hold."""
+        self._pressures = pressures
         self._config, self._cri, self._client, self._world, self._emit = config, cri, client, world, emit
         self._constant = machine.facts(config.root)
         self._runtime = ""
@@ -94,7 +104,7 @@ class Registration:
                 self._images, self._images_at = await self._cri.images(), now
         except CriError as error:
             problems.append(f"container runtime is down: {error}")
-        pressure = await asyncio.to_thread(machine.pressures, config.root)
+        held = self._pressures()
         return NodeFacts(
             name=config.node_name,
             addresses=[config.node_ip],
@@ -103,7 +113,9 @@ class Registration:
             max_pods=config.max_pods,
             images=self._images,
             problems=problems,
-            **pressure,
+            memory_pressure="MemoryPressure" in held,
+            disk_pressure="DiskPressure" in held,
+            pid_pressure="PIDPressure" in held,
             **self._constant,
         )
 

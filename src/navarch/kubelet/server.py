@@ -50,6 +50,10 @@ class Extras(Protocol):
         """(namespace, claim, path) of the persistent volumes in use."""
         ...
 
+    def configuration(self) -> Obj:
+        """The KubeletConfiguration that is in force."""
+        ...
+
 
 class Refused(Exception):
     """A request that cannot be served."""
@@ -85,6 +89,7 @@ class KubeletServer:
         self._server: Server | None = None
         self._routes: dict[str, Callable[[Request, list[str]], Awaitable[Response]]] = {
             "healthz": self._health,
+            "configz": self._configz,
             "pods": self._pods,
             "runningpods": self._pods,
             "stats": self._summary,
@@ -127,6 +132,9 @@ class KubeletServer:
 
     async def _health(self, request: Request, parts: list[str]) -> Response:
         return _text(200, "ok")
+
+    async def _configz(self, request: Request, parts: list[str]) -> Response:
+        return Response(200, orjson.dumps({"kubeletconfig": self._extras.configuration()}))
 
     async def _pods(self, request: Request, parts: list[str]) -> Response:
         items = [pod for pod in self._node.pods() if parts[0] == "pods" or self._runs(pod)]

@@ -92,6 +92,11 @@ class Sources:
         informer = self._informers.get(Reference(kind, namespace, name))
         return informer.get(namespace, name) if informer else None
 
+    def pull_secrets(self, pod: Obj) -> list[Obj]:
+        """Those of its imagePullSecrets that are there."""
+        named = [reference.get("name", "") for reference in pod["spec"].get("imagePullSecrets") or []]
+        return [s for name in named if (s := self.look("Secret", pod["metadata"]["namespace"], name)) is not None]
+
     async def stop(self) -> None:
         await asyncio.gather(*(informer.stop() for informer in self._informers.values()))
 

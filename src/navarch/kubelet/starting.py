@@ -123,7 +123,7 @@ class Starter:
         context = self._context
         spec, uid = item.spec, pod["metadata"]["uid"]
         regarding = container_ref(pod, spec)
-        secrets = self._pull_secrets(pod)
+        secrets = context.sources.pull_secrets(pod)
         try:
             image = await context.images.ensure(spec, regarding, uid, secrets, slot.give_back)
         except ImageError as error:
@@ -169,11 +169,6 @@ class Starter:
             await context.cri.stop_container(id, max(pod["spec"].get("terminationGracePeriodSeconds") or 0, 2))
             await context.cache.refresh_container(pod["metadata"]["uid"], id)
             raise StartError("PostStartHookError", str(error), 0.0) from error
-
-    def _pull_secrets(self, pod: Obj) -> list[Obj]:
-        look, namespace = self._context.sources.look, pod["metadata"]["namespace"]
-        named = [reference.get("name", "") for reference in pod["spec"].get("imagePullSecrets") or []]
-        return [secret for name in named if (secret := look("Secret", namespace, name))]
 
     async def _config(self, pod: Obj, item: Start, volumes: Mapping[str, Any], image: str, ip: str) -> Tree:
         context, spec = self._context, item.spec

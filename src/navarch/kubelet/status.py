@@ -36,6 +36,8 @@ class View:
     """Running container -> the resources it has, where they may differ from those it is to have."""
     resizing: Sequence[tuple[str, str, str, int | None]] = ()
     """Conditions of a resize under way: (type, reason, message, generation)."""
+    disruption: str = ""
+    """Why the node ends the pod, where that disrupts its work."""
     ended: bool = False
     """All its containers were stopped for good, whatever the restart policy says: it is being deleted."""
 
@@ -245,6 +247,10 @@ def _conditions(
     own = {name for name, _ in wanted} | set(RESIZING)
     generation = pod["metadata"].get("generation")
     made = [_condition(old, name, found, view.now, generation) for name, found in wanted]
+    if view.disruption:
+        own.add("DisruptionTarget")
+        why = (True, "TerminationByKubelet", view.disruption)
+        made.append(_condition(old, "DisruptionTarget", why, view.now, generation))
     made += [_condition(old, name, (True, reason, text), view.now, at) for name, reason, text, at in view.resizing]
     return made + [c for c in old.get("conditions") or [] if c["type"] not in own]
 

@@ -21,12 +21,18 @@ from navarch.machinery.types import Obj
 LOG_SECONDS = 10.0
 IMAGE_SECONDS = 300.0
 HIGH, LOW = 0.85, 0.80
+CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 MINIMUM_AGE = 120.0
 """Seconds since an image was first seen, or last used, before it may go."""
 
 
 def superfluous(
-    images: Sequence[Obj], used: Mapping[str, float], kept: Collection[str], to_free: int, now: float
+    images: Sequence[Obj],
+    used: Mapping[str, float],
+    kept: Collection[str],
+    to_free: int,
+    now: float,
+    minimum_age: float = MINIMUM_AGE,
 ) -> list[Obj]:
     """Images to remove so that `to_free` bytes become free: the one used longest ago first.
 
@@ -36,7 +42,7 @@ def superfluous(
         if to_free <= 0:
             break
         names = {image["id"], *image.get("repo_tags", []), *image.get("repo_digests", [])}
-        if image.get("pinned") or names & set(kept) or now - used.get(image["id"], now) < MINIMUM_AGE:
+        if image.get("pinned") or names & set(kept) or now - used.get(image["id"], now) < minimum_age:
             continue
         found.append(image)
         to_free -= image.get("size", 0)
@@ -60,8 +66,8 @@ class Upkeep:
                 if _size(path) >= logs.MAX_BYTES and await asyncio.to_thread(logs.rotate, path, stamp):
                     await context.cri.reopen_log(run.id)
 
-    async def images(self, pods: Iterable[Obj]) -> None:
-        """Removes unused images while the disk is fuller than it should be."""
+    async def images(self, pods: Iterable[Obj], *, short: bool = False) -> None:
+        """Removes unused images while the disk is fuller than it should be; all of them where the node is `short`."""
         context, now = self._context, self._context.world.now()
         images = await context.cri.images()
         needed = {run.image_ref for uid in context.cache.uids() for run in context.cache.get(uid).all()}
@@ -74,8 +80,9 @@ class Upkeep:
         disk = os.statvfs(context.config.root)
         size = disk.f_blocks * disk.f_frsize
         taken = size - disk.f_bavail * disk.f_frsize
-        if size and taken > HIGH * size:
-            for image in superfluous(images, self._used, needed, int(taken - LOW * size), now):
+        if short or (size and taken > HIGH * size):
+            goal = size if short else int(taken - LOW * size)
+            for image in superfluous(images, self._used, needed, goal, now, 0.0 if short else MINIMUM_AGE):
                 try:
                     await context.cri.remove_image(image["id"])
                 except CriError as error:
@@ -84,12 +91,15 @@ class Upkeep:
 
 
 def _names(pod: Obj) -> Iterable[str]:
-    for field in ("containers", "initContainers", "ephemeralContainers"):
-        for container in pod["spec"].get(field) or []:
-            try:
-                yield normalised(container.get("image", ""))
-            except ValueError:
-                continue
+    """The images of a pod's containers and volumes."""
+    spec = pod["spec"]
+    named = [c.get("image", "") for field in CONTAINERS for c in spec.get(field) or ()]
+    named += [(volume.get("image") or {}).get("reference", "") for volume in spec.get("volumes") or ()]
+    for name in named:
+        try:
+            yield normalised(name)
+        except ValueError:
+            continue
 
 
 def _size(path: Path) -> int:

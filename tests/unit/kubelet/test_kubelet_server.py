@@ -21,6 +21,8 @@ from navarch.http.client import Pool
 from navarch.http.server import serve
 from navarch.http.tls import TlsConfig
 from navarch.kubelet.access import Access
+from navarch.kubelet.configuration import configuration
+from navarch.kubelet.context import KubeletConfig
 from navarch.kubelet.cri import Cri
 from navarch.kubelet.runtime_state import Container, PodRuntime
 from navarch.kubelet.server import KubeletServer
@@ -52,6 +54,12 @@ class Extras:
 
     def claims(self) -> list[tuple[str, str, str]]:
         return []
+
+    def configuration(self) -> dict[str, Any]:
+        settings = KubeletConfig(
+            node_name="n", node_ip="", root=Path("/r"), log_root=Path("/l"), cgroup="", cluster_dns="d"
+        )
+        return configuration(settings, Path("/run/containerd.sock"))
 
 
 class Commands:
@@ -135,6 +143,14 @@ async def test_a_token_may_what_its_role_says(visit: Visit) -> None:
     token = await visit.account("friend", "system:kubelet-api-admin")
     status, text = await visit("/pods", token=token)
     assert status == 200 and [p["metadata"]["name"] for p in orjson.loads(text)["items"]] == ["p"]
+
+
+async def test_the_configuration_in_force_is_shown(visit: Visit) -> None:
+    status, text = await visit("/configz", certificate=True)
+    shown = orjson.loads(text)["kubeletconfig"]
+    assert status == 200 and shown["maxPods"] == 110 and shown["evictionHard"]["memory.available"] == "100Mi"
+    assert (shown["clusterDNS"], shown["containerRuntimeEndpoint"]) == (["d"], "unix:///run/containerd.sock")
+    assert (await visit("/configz", token=await visit.account("nobody")))[0] == 403
 
 
 async def test_logs_are_shown(visit: Visit) -> None:

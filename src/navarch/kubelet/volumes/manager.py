@@ -14,6 +14,7 @@ from navarch.client.interface import Client
 from navarch.kubelet.volumes import atomic, claims, mounting, payload
 from navarch.kubelet.volumes.empty_dir import empty_dir, in_memory, on_disk
 from navarch.kubelet.volumes.host_path import host_path
+from navarch.kubelet.volumes.images import ImageVolumes
 from navarch.kubelet.volumes.payload import Look, Payload, VolumeError
 from navarch.kubelet.volumes.submounts import container_mounts
 from navarch.kubelet.volumes.tokens import Tokens
@@ -45,8 +46,15 @@ class VolumeManager:
     """`root` is the kubelet's: a pod's volumes are in root/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>."""
 
     def __init__(
-        self, root: Path, look: Look, client: Client, world: World, node: Callable[[], Mapping[str, Any]] = dict
+        self,
+        root: Path,
+        look: Look,
+        client: Client,
+        world: World,
+        node: Callable[[], Mapping[str, Any]] = dict,
+        images: ImageVolumes | None = None,
     ) -> None:
+        self._images = images
         self._root, self._look, self._client, self._world, self._node = root, look, client, world, node
         self._tokens = Tokens(client, world)
         self._claimed: dict[tuple[str, str], _Claim] = {}
@@ -75,6 +83,8 @@ class VolumeManager:
         for key in [key for key in self._claimed if key[0] == pod_uid]:
             del self._claimed[key]
         base = self._root / "pods" / pod_uid
+        if self._images is not None:
+            await self._images.unmount(base / "volumes")
         await asyncio.to_thread(_take_away, [base / "volume-subpaths", base / "volumes"])
 
     def claims(self) -> Iterator[tuple[str, str, str]]:
@@ -97,6 +107,10 @@ class VolumeManager:
             return HostVolume(host_path(volume["hostPath"]), False)
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             return await self._persistent(pod, volume)
+        if "image" in volume and self._images is not None:
+            folder = self._folder(pod, "image", volume["name"])
+            await self._images.mount(pod, volume["image"] or {}, folder)
+            return HostVolume(str(folder), True)
         source = next((name for name in PLUGINS if name in volume), "")
         if not source:
             kinds = ", ".join(key for key in volume if key != "name")
