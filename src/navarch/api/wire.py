@@ -5,6 +5,7 @@ Trees come out as JSON has them, but for zero values and absent always-written f
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -96,6 +97,23 @@ def _write_time(value: Any, plain: Write) -> bytes:
     return plain({"seconds": int(moment.replace(microsecond=0).timestamp()), "nanos": moment.microsecond * 1000})
 
 
+_UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1}
+_PART = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+
+
+def _read_duration(payload: bytes, plain: Read) -> str:
+    nanos = plain(payload, 0, len(payload), 0).get("duration", 0)
+    seconds, rest = divmod(abs(nanos), 10**9)
+    return f"{'-' if nanos < 0 else ''}{seconds}{f'.{rest:09}'.rstrip('0') if rest else ''}s"
+
+
+def _write_duration(value: Any, plain: Write) -> bytes:
+    """From Go's text (`1m30.5s`)."""
+    text = str(value or "0s")
+    nanos = sum(round(float(number) * _UNITS[unit]) for number, unit in _PART.findall(text))
+    return plain({"duration": -nanos if text.startswith("-") else nanos})
+
+
 def _read_quantity(payload: bytes, plain: Read) -> str:
     return plain(payload, 0, len(payload), 0).get("string", "0") or "0"
 
@@ -176,6 +194,7 @@ def _specials() -> dict[str, Special]:
     found = {
         "time": Special(_read_time, _write_time),
         "microtime": Special(_read_micro_time, _write_time),
+        "duration": Special(_read_duration, _write_duration),
         "quantity": Special(_read_quantity, lambda value, plain: plain({"string": value or "0"})),
         "intorstring": Special(_read_int_or_string, _write_int_or_string),
         "raw": Special(_read_raw, _write_raw),

@@ -38,6 +38,7 @@ GROUP_PRIORITIES: Mapping[str, int] = {
     "discovery.k8s.io": 16200,
     "flowcontrol.apiserver.k8s.io": 16100,
     "resource.k8s.io": 16200,
+    "metrics.k8s.io": 100,
 }
 """How much groups are preferred, as upstream's aggregator has it; others follow, by name."""
 REGISTRATION = "apiregistration.k8s.io"

@@ -19,6 +19,7 @@ VERSION_PRIORITIES: Mapping[tuple[str, str], int] = {
     ("", "v1"): 1,
     ("autoscaling", "v2"): 30,
     ("flowcontrol.apiserver.k8s.io", "v1"): 21,
+    ("metrics.k8s.io", "v1beta1"): 100,
     ("resource.k8s.io", "v1"): 21,
 }
 CURRENT = 15
@@ -29,7 +30,7 @@ def wanted(served: GroupVersion) -> Obj | None:
     """The APIService of a version; None for what has no place among them."""
     group, version = served
     minimum, priority = GROUP_PRIORITIES.get(group), VERSION_PRIORITIES.get((group, version))
-    if minimum is None or "alpha" in version or "beta" in version:
+    if minimum is None or ("beta" in version and (group, version) not in VERSION_PRIORITIES) or "alpha" in version:
         return None
     spec: Obj = {"version": version, "groupPriorityMinimum": minimum, "versionPriority": priority or CURRENT}
     if group:

@@ -186,6 +186,8 @@ def _derived(schema: Schema) -> Obj:
         full = group if group in ("apps", "batch", "extensions", "policy", "autoscaling") else f"{group}.k8s.io"
         full = "rbac.authorization.k8s.io" if group == "rbac" else full
         shaped["x-kubernetes-group-version-kind"] = [_gvk(full, version, kind)]
+    elif "kind" in schema.fields and package.startswith("io.k8s.metrics."):
+        shaped["x-kubernetes-group-version-kind"] = [_gvk("metrics.k8s.io", package.rpartition(".")[2], kind)]
     return shaped
 
 

@@ -360,7 +360,9 @@ class Rest:
         """A kind that is never stored: its objects are questions, answered as they come."""
         virtual = self._server.virtual(kind.group_resource, "")
         reads = "get" in kind.verbs
-        if virtual is None or kind.namespaced != bool(target.namespace) or (target.name and not reads):
+        everywhere = reads and not target.name
+        misplaced = kind.namespaced != bool(target.namespace) and not (kind.namespaced and everywhere)
+        if virtual is None or misplaced or (target.name and not reads):
             raise errors.path_not_found()
         if target.verb not in kind.verbs or request.method == "HEAD" or target.subresource:
             raise errors.method_not_allowed()
@@ -384,7 +386,7 @@ class Rest:
             request.warnings.append(version.deprecation)
         many, pretty = target.verb == "list", is_pretty(request)
         view = self._view(request, kind, version, many)
-        call = Call(user=request.user, version=version, name=target.name)
+        call = Call(user=request.user, version=version, namespace=target.namespace, name=target.name)
         if many:
             objs = selected(kind, await virtual.everything(call), options.list_options(request, False))
             return Response(200, view.listed(objs, {}, pretty), _content_type(request))

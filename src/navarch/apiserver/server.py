@@ -46,6 +46,7 @@ from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
 from navarch.apiserver.services import SERVICE_NAME, Services
+from navarch.apiserver.usage.scraper import Scraper, kubelets
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import Webhooks
 from navarch.client.resources import SECRETS
@@ -120,12 +121,15 @@ class ApiServer:
         }
         self.tokens = ServiceAccountTokens(world, self.lookup, config.issuer, config.token_key_pem)
         self.bearer = BearerTokens(self._token_sources())
+        self._pools = Pools(config.kubelets)
+        nodes = self.caches[GroupResource("", "nodes")]
+        self.usage = Scraper(kubelets(self._pools, world), lambda: (e.obj for e in nodes.range()), world)
+        """What nodes and pods use."""
         self._virtual: dict[tuple[GroupResource, str], Virtual] = virtual_resources(self)
         self.rbac = RbacAuthorizer(self.caches)
         self._authorizer = authorizer or UnionAuthorizer((NodeAuthorizer(self.caches), self.rbac))
         self.embedded = bool(getattr(store, "embedded", True))
         """Whether the store's events arrive before its commits return: the caches are then always fresh."""
-        self._pools = Pools(config.kubelets)
         self._carried: dict[tuple[GroupResource, str], Carried] = carried_resources(self, self._pools)
         self._rest = Rest(self)
         self._groups = self._rest.groups()
@@ -232,6 +236,7 @@ class ApiServer:
     async def stop(self) -> None:
         self._flow_statuses.stop()
         self.aggregator.stop()
+        self.usage.stop()
         if self._rewriting is not None:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):

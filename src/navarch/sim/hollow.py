@@ -7,6 +7,8 @@ the kubelet's own `status.pod_status`, of containers that start at once. A pod m
     navarch.hollow/exit-code: "1"        with this code (0)
     navarch.hollow/start-seconds: "2"    they start so long after the pod was bound (0)
     navarch.hollow/ready: "false"        they run, and never get ready
+    navarch.hollow/cpu: "250m"           each uses so much CPU time (1m), and
+    navarch.hollow/memory: "64Mi"        so much memory (1Mi)
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from navarch.client.informer import InformerFactory
+from navarch.api.metrics.samples import Sample, Use
+from navarch.client.informer import Informer, InformerFactory
 from navarch.client.interface import Client
 from navarch.client.resources import LEASES, NODES, PODS
 from navarch.controlloop.loop import ControllerLoop
@@ -28,6 +31,7 @@ from navarch.kubelet.status import View, pod_status
 from navarch.kubelet.volumes.provisioner import LocalProvisioner
 from navarch.machinery.clock import World, parse_time, rfc3339, rfc3339_micro
 from navarch.machinery.errors import StatusError
+from navarch.machinery.quantity import NANO, Quantity
 from navarch.machinery.types import Key, Obj
 
 LEASE_NAMESPACE = "kube-node-lease"
@@ -225,6 +229,42 @@ class HollowHeartbeat:
         return plan
 
 
+NODE_INDEX = "hollow-node"
+
+
+class HollowUse:
+    """What the pods of hollow nodes use, as their kubelets would tell it."""
+
+    def __init__(self, pods: Informer, world: World) -> None:
+        self._pods = pods
+        self._world = world
+        self._spent: dict[str, tuple[float, float]] = {}
+        """By pod's uid: seconds of CPU time that each of its containers has used, and until when they are counted."""
+        pods.add_index(NODE_INDEX, lambda pod: [pod["spec"].get("nodeName", "")])
+
+    async def sample(self, node: Obj) -> Sample:
+        now = self._world.now()
+        sample = Sample(now, Use(0.0, 0.0))
+        cores = memory = 0.0
+        for pod in self._pods.by_index(NODE_INDEX, node["metadata"]["name"]):
+            status, meta = pod.get("status") or {}, pod["metadata"]
+            if status.get("phase") != "Running":
+                continue
+            notes = meta.get("annotations") or {}
+            rate = Quantity.of(notes.get(f"{PREFIX}cpu", "1m")).nano / NANO
+            bytes_used = Quantity.of(notes.get(f"{PREFIX}memory", "1Mi")).value()
+            started = parse_time(status["startTime"])
+            spent, until = self._spent.get(meta["uid"], (0.0, started))
+            spent += rate * max(0.0, now - until)
+            self._spent[meta["uid"]] = spent, now
+            containers = pod["spec"]["containers"]
+            uses = {container["name"]: Use(spent, bytes_used, started) for container in containers}
+            sample.pods[Key(meta["namespace"], meta["name"])] = uses
+            cores, memory = cores + spent * len(uses), memory + bytes_used * len(uses)
+        sample.node = Use(cores, memory)
+        return sample
+
+
 class HollowNodes:
     """A number of hollow nodes on one API server. `start()` returns when all are registered."""
 
@@ -237,6 +277,7 @@ class HollowNodes:
         self.names = [f"{prefix}{index}" for index in range(count)]
         self.heartbeat = HollowHeartbeat(self.names)
         self._informers = InformerFactory(client, world)
+        self.use = HollowUse(self._informers[PODS], world)
         self._loops: list[ControllerLoop[Any]] = [
             ControllerLoop(HollowKubelet(self.names), client, self._informers, world, concurrency=32),
             ControllerLoop(

@@ -60,6 +60,7 @@ async def control_plane(
         await plane.start(ClusterConfig(), root_ca, **parts, signing=signing)
         if hollow:
             await hollow.start()
+            server.usage.source = hollow.use.sample
         if options.controllers:
             await until("pods can be made, and all nodes take them", lambda: _ready(server), 0.002)
         yield hollow

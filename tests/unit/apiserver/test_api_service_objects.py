@@ -13,7 +13,7 @@ async def test_what_is_served_here_is_registered_and_available() -> None:
     async with api_server() as server:
         found = {s["metadata"]["name"]: s for s in (await server.system.list(API_SERVICES)).items}
         assert {"v1.", "v1.apps", "v1.networking.k8s.io", "v1.resource.k8s.io"} <= found.keys()
-        assert not [name for name in found if "beta" in name]
+        assert [name for name in found if "beta" in name] == ["v1beta1.metrics.k8s.io"]
         (condition,) = found["v1.apps"]["status"]["conditions"]
         assert (condition["type"], condition["status"], condition["reason"]) == ("Available", "True", "Local")
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
+from navarch.api.metrics.samples import GROUP as METRICS
 from navarch.apiserver.registry.addresses import ServiceRanges
 from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
@@ -24,6 +25,7 @@ from navarch.apiserver.registry.scale import Scale
 from navarch.apiserver.registry.service import ServiceRegistry
 from navarch.apiserver.registry.streams import PodStreams
 from navarch.apiserver.registry.tokenrequest import TokenRequest
+from navarch.apiserver.registry.usage import NodeMetrics, PodMetrics
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.registry.volume import VolumeRegistry
 from navarch.apiserver.relaying import Pools
@@ -111,6 +113,8 @@ def virtual_resources(server: ApiServer) -> dict[tuple[GroupResource, str], Virt
         if registry.kind.has_subresource("scale"):
             found[resource, "scale"] = Scale(registry, server.ownership)
     found[GroupResource("", "componentstatuses"), ""] = ComponentStatuses(server)
+    found[GroupResource(METRICS, "nodes"), ""] = NodeMetrics(server.usage, server.caches[GroupResource("", "nodes")])
+    found[GroupResource(METRICS, "pods"), ""] = PodMetrics(server.usage, server.caches[GroupResource("", "pods")])
     pods = GroupResource("", "pods")
     if registry := server.registries.get(pods):
         found[pods, "binding"] = binding = Binding(registry)

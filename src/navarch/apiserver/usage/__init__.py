@@ -1,0 +1,1 @@
+"""What nodes and pods use, asked of the kubelets: the metrics API."""
