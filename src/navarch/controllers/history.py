@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -68,8 +68,21 @@ def claim(owner: Obj, kind: str, candidates: Iterable[Obj]) -> Claimed:
 
 
 def template_data(owner: Obj) -> Obj:
-    """The data of a revision: a patch that puts the template back."""
-    return {"spec": {"template": {**trees.copy(owner["spec"]["template"]), "$patch": "replace"}}}
+    """The data of a revision: a patch that puts the template back. Clients that compare it with a template of theirs do so
+    byte by byte: it is written as Go writes a map of it."""
+    template: Obj = {**trees.copy(owner["spec"]["template"]), "$patch": "replace"}
+    spec = template.get("spec") or {}
+    for field in ("containers", "initContainers"):
+        for container in spec.get(field) or ():
+            container.setdefault("resources", {})
+    return _sorted({"spec": {"template": template}})
+
+
+def _sorted(value: Any) -> Any:
+    """Keys in order, at every depth."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def restored(owner: Obj, revision: Obj) -> Obj:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from tests.support.hollow import cluster, until
 
@@ -77,6 +78,14 @@ async def test_every_node_has_one_pod_and_a_new_node_gets_one() -> None:
         assert labels["controller-revision-hash"] == revision["metadata"]["labels"]["controller-revision-hash"]
         assert labels["pod-template-generation"] == "1"
         assert pod["metadata"]["generateName"] == "agent-"
+        # kubectl and others compare it byte by byte with what Go writes.
+        answer = await client.raw(
+            "GET", f"/apis/apps/v1/namespaces/{NS}/controllerrevisions/{revision['metadata']['name']}"
+        )
+        assert orjson.dumps(answer["data"]) == orjson.dumps(answer["data"], option=orjson.OPT_SORT_KEYS)
+        template = answer["data"]["spec"]["template"]
+        assert template["$patch"] == "replace"
+        assert template["spec"]["containers"][0]["resources"] == {}
         await client.patch(NODES, "hollow-1", {"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}})
         await until("the tainted node is left", settled(server, 2))
         assert set(on_nodes(server)) == {"hollow-0", "hollow-2"}
