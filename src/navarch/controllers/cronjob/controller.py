@@ -53,11 +53,9 @@ class CronJobController:
         )
 
     def _keys(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
-        if new is None:
-            return ()
-        if old is not None and _when(old) != _when(new):
+        if old is not None and new is not None and _when(old) != _when(new):
             self._rescheduled[key_of(new)] = (objects.uid_of(new), self._world.now())
-        return (key_of(new),)
+        return [key_of(cron) for cron in (new or old,) if cron is not None]
 
     def observe(self, key: Key, caches: Caches) -> Observed | None:
         cron = caches[CRON_JOBS].get(key.namespace, key.name)
