@@ -41,8 +41,10 @@ from navarch.controllers.resourceclaims import PodClaimsController, ResourceClai
 from navarch.controllers.servicecidrs import ServiceCidrController
 from navarch.controllers.statefulset.controller import StatefulSetController
 from navarch.controllers.tokens import LegacyTokenCleaner, Sign, TokensController
+from navarch.controllers.volumes.attach import AttachDetachController
 from navarch.controllers.volumes.binder import BinderController
 from navarch.controllers.volumes.ephemeral import EphemeralVolumeController
+from navarch.controllers.volumes.expand import ExpandController
 from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
 from navarch.machinery.types import Key, Obj
@@ -111,6 +113,8 @@ def all_controllers(
         Entry(ServiceCidrController(), "service-cidrs-controller", 1),
         Entry(BinderController(client_for(account_user("persistent-volume-binder"))), "persistent-volume-binder", 1),
         Entry(EphemeralVolumeController(), "ephemeral-volume-controller"),
+        Entry(AttachDetachController(), "attachdetach-controller"),
+        Entry(ExpandController(), "expand-controller", 1),
         Entry(PodClaimsController(), "resource-claim-controller"),
         Entry(
             ResourceClaimController(client_for(account_user("resource-claim-controller"))), "resource-claim-controller"
