@@ -12,7 +12,8 @@ from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap
 from navarch.apiserver.admission.chain import Chain
-from navarch.apiserver.admission.plugins import standard_plugins
+from navarch.apiserver.admission.plugins import Parts, standard_plugins
+from navarch.apiserver.admission.settings import Settings
 from navarch.apiserver.aggregation.aggregator import Aggregator
 from navarch.apiserver.aggregation.extensions import Extensions
 from navarch.apiserver.audit.log import AuditLog, LogFile
@@ -89,6 +90,8 @@ class ApiServerConfig:
     """How values are encrypted in the store, by prefix of their keys."""
     proxy_client: tuple[Path, Path] | None = None
     """PEM files of the certificate and key by which extension servers know this one; None: none believes it."""
+    admission: Settings = field(default_factory=Settings)
+    """Which admission plugins run besides the usual ones, or not, and how they are configured."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -113,7 +116,9 @@ class ApiServer:
         """Asks webhooks, by their clientConfig."""
         self.aggregator = Aggregator(self, Extensions(services, config.proxy_client))
         """Versions of groups that extension servers serve."""
-        self.admission = Chain(standard_plugins(self.caches, world, self.decide, self.webhooks))
+        self.admission = Chain(
+            standard_plugins(Parts(self.caches, world, self.decide, self.webhooks, config.admission))
+        )
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {

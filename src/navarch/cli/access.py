@@ -41,6 +41,9 @@ OPTIONS = (
         type=FILE,
         help="An EncryptionConfiguration. [default: DATA_DIR/encryption.yaml]",
     ),
+    click.option("--admission-control-config-file", type=FILE, help="An AdmissionConfiguration."),
+    click.option("--enable-admission-plugins", default="", help="Admission plugins besides the default ones."),
+    click.option("--disable-admission-plugins", default="", help="Default admission plugins that are not to run."),
 )
 
 
@@ -58,6 +61,9 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         audit_policy_file: Path | None,
         audit_log_path: Path | None,
         encryption_provider_config: Path | None,
+        admission_control_config_file: Path | None,
+        enable_admission_plugins: str,
+        disable_admission_plugins: str,
         **others: Any,
     ) -> Any:
         def access(home: Path | None) -> AccessFiles:
@@ -74,6 +80,9 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 audit_policy=audit_policy_file or found.audit_policy,
                 audit_log=audit_log_path or found.audit_log,
                 encryption=encryption_provider_config or found.encryption,
+                admission=admission_control_config_file or found.admission,
+                enabled_plugins=frozenset(name for name in enable_admission_plugins.split(",") if name),
+                disabled_plugins=frozenset(name for name in disable_admission_plugins.split(",") if name),
             )
 
         return function(access=access, **others)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from navarch.apiserver.admission.plugins import check
+from navarch.apiserver.admission.settings import BadSettings, Settings, configurations_of
 from navarch.apiserver.audit.log import LogFile
 from navarch.apiserver.audit.policy import DEFAULT, BadPolicy
 from navarch.apiserver.audit.policy import parse as parse_policy
@@ -47,6 +49,10 @@ class AccessFiles:
     audit_log: Path | None = None
     encryption: Path | None = None
     """EncryptionConfiguration; made where it does not exist."""
+    admission: Path | None = None
+    """AdmissionConfiguration."""
+    enabled_plugins: frozenset[str] = frozenset()
+    disabled_plugins: frozenset[str] = frozenset()
 
     @staticmethod
     def at(home: Path, logs: Path) -> AccessFiles:
@@ -63,6 +69,7 @@ class AccessFiles:
             audit_policy=given("audit-policy.yaml"),
             audit_log=logs / "audit.log",
             encryption=home / "encryption.yaml",
+            admission=given("admission.yaml"),
         )
 
     def applied(self, config: ApiServerConfig) -> ApiServerConfig:
@@ -81,6 +88,8 @@ class AccessFiles:
                 policy = parse_policy(at.read_bytes() if at else DEFAULT)
                 self.audit_log.parent.mkdir(parents=True, exist_ok=True)
                 config = replace(config, audit=(policy, LogFile(path=self.audit_log)))
+            at = self.admission
+            config = replace(config, admission=self._admission())
             at = self.front_proxy_ca
             authentication = Authentication(
                 anonymous=anonymous if self.anonymous else Anonymous(False),
@@ -89,6 +98,17 @@ class AccessFiles:
                 front_proxy_names=frozenset(self.front_proxy_names),
                 webhook_kubeconfig=str(self.token_webhook) if self.token_webhook else "",
             )
-        except (BadConfiguration, BadPolicy, encryption.BadEncryption, ValueError, OSError) as err:
+        except (BadConfiguration, BadPolicy, encryption.BadEncryption, BadSettings, ValueError, OSError) as err:
             raise BadFile(f"{at}: {err}" if at else str(err)) from None
         return replace(config, authentication=authentication)
+
+    def _admission(self) -> Settings:
+        """Raises BadSettings and OSError."""
+        at = self.admission
+        found = Settings(
+            enabled=self.enabled_plugins,
+            disabled=self.disabled_plugins,
+            configurations=configurations_of(at.read_bytes(), at.parent) if at else {},
+        )
+        check(found)
+        return found

@@ -1,6 +1,10 @@
-"""The plugins of a standard server, in upstream's order (kube-apiserver's recommended plugin order)."""
+"""The plugins that there are, in upstream's order (kubeapiserver's AllOrderedPlugins), and which of them run."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from navarch.apiserver.admission.certificates import (
     Authorize,
@@ -8,46 +12,160 @@ from navarch.apiserver.admission.certificates import (
     CertificateSigning,
     CertificateSubjectRestriction,
 )
-from navarch.apiserver.admission.chain import BasePlugin
 from navarch.apiserver.admission.ingress import DefaultIngressClass
 from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.limitranger import LimitRanger
 from navarch.apiserver.admission.noderestriction import NodeRestriction
+from navarch.apiserver.admission.nodes import PodResizeValidator, PodTopologyLabels
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
 from navarch.apiserver.admission.podsecurity import PodSecurity
 from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from navarch.apiserver.admission.resourcequota import ResourceQuota
 from navarch.apiserver.admission.runtimeclass import RuntimeClass
 from navarch.apiserver.admission.serviceaccount import ServiceAccount
-from navarch.apiserver.admission.storage import DefaultStorageClass, StorageObjectInUseProtection
+from navarch.apiserver.admission.settings import BadSettings, Settings, pod_security
+from navarch.apiserver.admission.storage import (
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from navarch.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import Webhooks
 from navarch.machinery.clock import World
 
+if TYPE_CHECKING:
+    from navarch.apiserver.admission.eventratelimit import Limit
 
-def standard_plugins(caches: CacheSet, world: World, authorize: Authorize, webhooks: Webhooks) -> list[Plugin]:
-    plugins: list[BasePlugin] = [
-        NamespaceLifecycle(caches),
-        LimitRanger(caches),
-        ServiceAccount(caches, world),
-        NodeRestriction(caches),
-        TaintNodesByCondition(),
-        PodSecurity(caches),
-        Priority(caches),
-        DefaultTolerationSeconds(),
-        DefaultStorageClass(caches),
-        StorageObjectInUseProtection(),
-        RuntimeClass(caches),
-        CertificateApproval(authorize),
-        CertificateSigning(authorize),
-        CertificateSubjectRestriction(),
-        DefaultIngressClass(caches),
-        MutatingAdmissionPolicy(caches, authorize),
-        MutatingAdmissionWebhook(caches, authorize, webhooks, world),
-        ValidatingAdmissionPolicy(caches, authorize),
-        ValidatingAdmissionWebhook(caches, authorize, webhooks, world),
-        ResourceQuota(caches, world),
-    ]
-    return list(plugins)
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What plugins are made of."""
+
+    caches: CacheSet
+    world: World
+    authorize: Authorize
+    webhooks: Webhooks
+    settings: Settings
+
+
+class Entry(NamedTuple):
+    name: str
+    by_default: bool
+    make: Callable[[Parts], Plugin]
+
+
+def _pod_security(parts: Parts) -> Plugin:
+    return PodSecurity(parts.caches, *pod_security(parts.settings.configurations.get("PodSecurity") or {}))
+
+
+def _optional(name: str, make: Callable[[Parts], Plugin]) -> Entry:
+    return Entry(name, False, make)
+
+
+def _plain(name: str) -> Entry:
+    """An optional plugin that is made of nothing."""
+
+    def make(parts: Parts) -> Plugin:
+        from navarch.apiserver.admission import optional
+
+        plugin: Callable[[], Plugin] = getattr(optional, name)
+        return plugin()
+
+    return Entry(name, False, make)
+
+
+def _exists(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.optional import NamespaceExists
+
+    return NamespaceExists(parts.caches)
+
+
+def _node_selector(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.optional import PodNodeSelector
+
+    configuration = parts.settings.configurations.get("PodNodeSelector") or {}
+    return PodNodeSelector(parts.caches, configuration.get("podNodeSelectorPluginConfig") or {})
+
+
+def _event_limits(settings: Settings) -> list[Limit]:
+    from navarch.apiserver.admission.eventratelimit import limits_of
+
+    try:
+        return limits_of(settings.configurations.get("EventRateLimit") or {})
+    except ValueError as error:
+        raise BadSettings(str(error)) from None
+
+
+def _event_rates(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.eventratelimit import EventRateLimit
+
+    return EventRateLimit(parts.world, _event_limits(parts.settings))
+
+
+def _owners(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.owners import OwnerReferencesPermissionEnforcement
+
+    return OwnerReferencesPermissionEnforcement(parts.caches, parts.authorize)
+
+
+PLUGINS: tuple[Entry, ...] = (
+    _plain("AlwaysAdmit"),
+    Entry("NamespaceLifecycle", True, lambda p: NamespaceLifecycle(p.caches)),
+    _optional("NamespaceExists", _exists),
+    _plain("LimitPodHardAntiAffinityTopology"),
+    Entry("LimitRanger", True, lambda p: LimitRanger(p.caches)),
+    Entry("ServiceAccount", True, lambda p: ServiceAccount(p.caches, p.world)),
+    Entry("NodeRestriction", True, lambda p: NodeRestriction(p.caches)),
+    Entry("TaintNodesByCondition", True, lambda p: TaintNodesByCondition()),
+    _plain("AlwaysPullImages"),
+    Entry("PodSecurity", True, _pod_security),
+    _optional("PodNodeSelector", _node_selector),
+    Entry("Priority", True, lambda p: Priority(p.caches)),
+    Entry("DefaultTolerationSeconds", True, lambda p: DefaultTolerationSeconds()),
+    _optional("EventRateLimit", _event_rates),
+    _plain("ExtendedResourceToleration"),
+    Entry("DefaultStorageClass", True, lambda p: DefaultStorageClass(p.caches)),
+    Entry("StorageObjectInUseProtection", True, lambda p: StorageObjectInUseProtection()),
+    _optional("OwnerReferencesPermissionEnforcement", _owners),
+    Entry("PersistentVolumeClaimResize", True, lambda p: PersistentVolumeClaimResize(p.caches)),
+    Entry("RuntimeClass", True, lambda p: RuntimeClass(p.caches)),
+    Entry("CertificateApproval", True, lambda p: CertificateApproval(p.authorize)),
+    Entry("CertificateSigning", True, lambda p: CertificateSigning(p.authorize)),
+    Entry("CertificateSubjectRestriction", True, lambda p: CertificateSubjectRestriction()),
+    Entry("DefaultIngressClass", True, lambda p: DefaultIngressClass(p.caches)),
+    _plain("DenyServiceExternalIPs"),
+    Entry("PodTopologyLabels", True, lambda p: PodTopologyLabels(p.caches)),
+    Entry("PodResizeValidator", True, lambda p: PodResizeValidator(p.caches)),
+    Entry("MutatingAdmissionPolicy", True, lambda p: MutatingAdmissionPolicy(p.caches, p.authorize)),
+    Entry(
+        "MutatingAdmissionWebhook",
+        True,
+        lambda p: MutatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world),
+    ),
+    Entry("ValidatingAdmissionPolicy", True, lambda p: ValidatingAdmissionPolicy(p.caches, p.authorize)),
+    Entry(
+        "ValidatingAdmissionWebhook",
+        True,
+        lambda p: ValidatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world),
+    ),
+    Entry("ResourceQuota", True, lambda p: ResourceQuota(p.caches, p.world)),
+    _plain("AlwaysDeny"),
+)
+"""Upstream leaves NodeRestriction off and kubeadm turns it on; here every node's kubelet relies on it. Of upstream's plugins
+there are not: NamespaceAutoProvision, ImagePolicyWebhook, PodTolerationRestriction, and those of kinds that are not served."""
+
+
+def check(settings: Settings) -> None:
+    """Raises BadSettings for settings that no server can start with."""
+    settings.check(entry.name for entry in PLUGINS)
+    pod_security(settings.configurations.get("PodSecurity") or {})
+    if "EventRateLimit" in settings.enabled:
+        _event_limits(settings)
+
+
+def standard_plugins(parts: Parts) -> list[Plugin]:
+    """Raises BadSettings."""
+    check(parts.settings)
+    return [entry.make(parts) for entry in PLUGINS if parts.settings.runs(entry.name, entry.by_default)]

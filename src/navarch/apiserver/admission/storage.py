@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.chain import BasePlugin, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet
-from navarch.machinery.types import GroupResource
+from navarch.machinery import trees
+from navarch.machinery.quantity import Quantity
+from navarch.machinery.types import GroupResource, Obj
 
 CLAIMS = GroupResource("", "persistentvolumeclaims")
 VOLUMES = GroupResource("", "persistentvolumes")
@@ -36,6 +38,43 @@ class StorageObjectInUseProtection(BasePlugin):
         present: list[str] = metadata.get("finalizers") or []
         if finalizer not in present:
             metadata["finalizers"] = [*present, finalizer]
+
+
+class PersistentVolumeClaimResize(BasePlugin):
+    """Only bound claims of a class that allows it grow."""
+
+    name = "PersistentVolumeClaimResize"
+
+    def __init__(self, caches: CacheSet) -> None:
+        self._classes = caches[CLASSES]
+
+    def concerns(self, request: AdmissionRequest) -> bool:
+        return request.operation == "UPDATE" and not request.subresource and request.resource == CLAIMS
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        new, old = request.object, request.old
+        assert new is not None and old is not None
+        if _size(new) <= _size(old):
+            return
+        if trees.get(old, "status", "phase") != "Bound":
+            raise refuse(request, "Only bound persistent volume claims can be expanded")
+        name = _class_of(new)
+        entry = self._classes.get("", name) if name and name == _class_of(old) else None
+        if entry is None or not entry.obj.get("allowVolumeExpansion"):
+            raise refuse(
+                request,
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+                "support resize",
+            )
+
+
+def _size(claim: Obj) -> Quantity:
+    return Quantity.of(trees.get(claim, "spec", "resources", "requests", "storage", default="0"))
+
+
+def _class_of(claim: Obj) -> str:
+    annotations = claim["metadata"].get("annotations") or {}
+    return annotations.get(CLASS_ANNOTATION) or claim["spec"].get("storageClassName") or ""
 
 
 class DefaultStorageClass(BasePlugin):
