@@ -68,6 +68,8 @@ class Nodes:
         self.ports: list[dict[HostPort, int]] = []
         self.with_ports: set[int] = set()
         """Slots whose pods hold any host port."""
+        self.claim_users: dict[Key, set[Key]] = {}
+        """Claim -> the pods on nodes that use it."""
         self.images: dict[str, dict[int, int]] = {}
         """Name of an image -> slot -> its size there, in bytes."""
         self.alive: Bools = np.zeros(0, bool)
@@ -204,6 +206,12 @@ class Nodes:
         self._column(self.requested, PODS)[slot] += sign
         self.scored[0][slot] += sign * info.scored[0]
         self.scored[1][slot] += sign * info.scored[1]
+        for claim in info.claims:
+            key = Key(info.key.namespace, claim)
+            users = self.claim_users.setdefault(key, set())
+            (users.add if sign > 0 else users.discard)(info.key)
+            if not users:
+                del self.claim_users[key]
         if info.host_ports:
             self._count_ports(info, slot, sign)
         self.counts.count(info, slot, sign)

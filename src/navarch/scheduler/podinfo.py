@@ -12,6 +12,7 @@ from navarch.api.podspec.placement import HostPort, host_ports
 from navarch.api.podspec.resources import requests_of
 from navarch.machinery.trees import get
 from navarch.machinery.types import Key, Obj, key_of
+from navarch.scheduler.storage import claims_named
 from navarch.scheduler.terms import Spread, Terms, node_names, spread_of, terms_of
 
 DEFAULTS = {"cpu": "100m", "memory": "200Mi"}
@@ -54,6 +55,8 @@ class PodInfo:
     nominated: str
     """status.nominatedNodeName: where room is being made for it."""
     label_class: LabelClass
+    claims: tuple[str, ...]
+    """Names of the claims that its volumes use, its own ephemeral ones among them."""
     shape: Shape
     obj: Obj
 
@@ -70,6 +73,7 @@ class PodInfo:
             node=spec.get("nodeName", ""),
             nominated=(pod.get("status") or {}).get("nominatedNodeName", ""),
             label_class=(meta.get("namespace", ""), ordered, "deletionTimestamp" in meta),
+            claims=tuple(name for name, _ in claims_named(pod)),
             shape=_shape(spec, meta.get("namespace", ""), labels, ordered),
             obj=pod,
         )

@@ -29,3 +29,5 @@ class SchedulerConfig:
     first_backoff: float = FIRST_BACKOFF
     """Seconds; doubled with each further attempt, up to `max_backoff`."""
     max_backoff: float = MAX_BACKOFF
+    bind_timeout: float = 600.0
+    """Seconds that a pod waits for its volumes once it has a node."""

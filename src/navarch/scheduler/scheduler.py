@@ -18,11 +18,14 @@ from navarch.machinery.clock import Timer, World, rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.cycle import Cycle, Decision
-from navarch.scheduler.hints import Happening, may_help
+from navarch.scheduler.hints import VOLUME, Happening, may_help
+from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.preemption import Preemption, Preemptor
 from navarch.scheduler.profiles import SchedulerConfig
 from navarch.scheduler.queue import SchedulingQueue
+from navarch.scheduler.storage import Choice
+from navarch.scheduler.volumebinding import NotBound, VolumeBinder
 from navarch.scheduler.watching import Cluster, Watching
 from navarch.scheduler.writing import FAILURES, Writer
 
@@ -43,6 +46,7 @@ class Scheduler:
         self._pods = self._informers[resources.PODS]
         self.cluster = Cluster.empty()
         self._watching = Watching(self._informers, self.cluster, self._happened, self._unscheduled)
+        self._volumes = VolumeBinder(client, world, self.cluster.around.storage, self._config.bind_timeout)
         self._recorders: dict[str, Recorder] = {}
         self._writers: dict[str, Writer] = {}
         self._cycles: dict[str, Cycle] = {}
@@ -54,6 +58,8 @@ class Scheduler:
         self._assumed: dict[Key, str] = {}
         """Pods whose binding is under way -> their uid."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._patient: set[asyncio.Task[None]] = set()
+        """Work that waits for others: volumes to be made. It does not count among the bindings under way."""
         self._scheduled = False
         self._timer: Timer | None = None
         self._decisions: OrderedDict[Key, Decision] = OrderedDict()
@@ -82,9 +88,10 @@ class Scheduler:
         self.running = False
         if self._timer:
             self._timer.cancel()
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *self._patient]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for recorder in self._recorders.values():
             await recorder.stop()
         await self._informers.stop()
@@ -93,6 +100,8 @@ class Scheduler:
 
     def _happened(self, happening: Happening) -> None:
         self._happenings.append(happening)
+        if happening.what == VOLUME:
+            self._volumes.something_changed()
         self._wake()
 
     def _unscheduled(self, old: Obj | None, new: Obj | None) -> None:
@@ -169,12 +178,27 @@ class Scheduler:
         if len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popitem(last=False)
         if decision.node:
-            self._assumed[info.key] = info.uid
-            self.cluster.nominations.remove(info.uid)
-            self.cluster.nodes.set_pod(info, decision.node)
-            self._start(self._bind(info, decision))
+            self._assume(info, decision)
         else:
             self._failed(info, decision, now)
+
+    def _assume(self, info: PodInfo, decision: Decision) -> None:
+        """The pod counts as placed from now on; its volumes are promised."""
+        storage, choice = self.cluster.around.storage, Choice()
+        if info.claims:
+            slot = self.cluster.nodes.slot(decision.node)
+            node = self.cluster.nodes.objects[slot] if slot is not None else None
+            chosen = VolumeBinding.choose(info, storage, node) if node is not None else "the node is gone"
+            if isinstance(chosen, str):
+                log.warning("volumes of %s: %s", info.key, chosen)
+                self._queue.failed(info.key, self._world.now(), at_once=True)
+                return
+            choice = chosen
+            storage.promise(choice, decision.node)
+        self._assumed[info.key] = info.uid
+        self.cluster.nominations.remove(info.uid)
+        self.cluster.nodes.set_pod(info, decision.node)
+        self._start(self._bind(info, decision, choice), patient=bool(choice))
 
     def _failed(self, info: PodInfo, decision: Decision, now: float) -> None:
         """It fits nowhere: room is made for it where that is possible; until then it waits."""
@@ -197,13 +221,14 @@ class Scheduler:
             return Preemption(looked=False)
         return preemptor.preempt(info, preemptor.cycle.verdict(info), rfc3339(now))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], patient: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        (self._patient if patient else self._tasks).add(task)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._patient.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("scheduling: %s", error, exc_info=error)
         if len(self._tasks) == MAX_BINDING - 1:
@@ -211,11 +236,16 @@ class Scheduler:
 
     # -- what comes of it
 
-    async def _bind(self, info: PodInfo, decision: Decision) -> None:
+    async def _bind(self, info: PodInfo, decision: Decision, choice: Choice) -> None:
         try:
+            if choice:
+                await self._volumes.bind(choice, decision.node)
             await self._writers[info.scheduler].bind(info, decision.node)
-        except FAILURES as error:
+        except (*FAILURES, NotBound) as error:
             self._unassume(info, error)
+        finally:
+            if choice:
+                self.cluster.around.storage.forget(choice)
 
     def _unassume(self, info: PodInfo, error: Exception) -> None:
         """The binding failed: the node is as free as before, and the pod waits again unless it is gone."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from navarch.machinery.selectors import EVERYTHING, LabelSelector, from_label_selector
 from navarch.machinery.types import Key, Obj
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.storage import Storage
 from navarch.scheduler.terms import Labels, selector_of
 
 OWNERS = {"ReplicaSet": "apps", "StatefulSet": "apps", "ReplicationController": ""}
@@ -22,6 +23,7 @@ class Surroundings:
     """(kind, key) -> spec.selector of replica sets, stateful sets and replication controllers."""
     budgets: dict[Key, Obj] = field(default_factory=dict)
     """PodDisruptionBudgets."""
+    storage: Storage = field(default_factory=Storage)
     _selectors: dict[tuple[object, ...], LabelSelector] = field(default_factory=dict)
 
     def set_service(self, key: Key, service: Obj | None) -> None:

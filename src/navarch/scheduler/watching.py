@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Resource
 from navarch.machinery.types import Key, Obj, key_of
-from navarch.scheduler.hints import NODE, OTHER, POD, Happening
+from navarch.scheduler.hints import NODE, OTHER, POD, VOLUME, Happening
 from navarch.scheduler.nodes import Nodes
 from navarch.scheduler.nominations import Nominations
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.surroundings import Surroundings
 
-BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
+CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", namespaced=False)
+CSI_DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", namespaced=False)
+CAPACITIES = Resource("storage.k8s.io", "v1", "csistoragecapacities")
+ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", namespaced=False)
 OWNERS = {
     "ReplicaSet": resources.REPLICA_SETS,
     "StatefulSet": resources.STATEFUL_SETS,
@@ -36,6 +40,17 @@ class Cluster:
         return Cluster(Nodes(), Surroundings(), Nominations())
 
 
+STORAGE = (
+    resources.STORAGE_CLASSES,
+    resources.PERSISTENT_VOLUMES,
+    resources.PERSISTENT_VOLUME_CLAIMS,
+    CSI_NODES,
+    CSI_DRIVERS,
+    CAPACITIES,
+    ATTACHMENTS,
+)
+
+
 class Watching:
     """`happened` hears of what may help waiting pods; pods without a node go to `unscheduled` (old, new)."""
 
@@ -53,8 +68,9 @@ class Watching:
         self._handlers = {
             resources.NAMESPACES: self._namespace_changed,
             resources.SERVICES: self._service_changed,
-            BUDGETS: self._budget_changed,
+            resources.DISRUPTION_BUDGETS: self._budget_changed,
             **{resource: self._owner_handler(kind) for kind, resource in OWNERS.items()},
+            **{resource: self._storage_handler(resource) for resource in STORAGE},
             resources.NODES: self._node_changed,
             resources.PODS: self._pod_changed,
         }
@@ -130,6 +146,29 @@ class Watching:
     def _owner_handler(self, kind: str) -> Callable[[Obj | None, Obj | None], None]:
         def handler(old: Obj | None, new: Obj | None) -> None:
             self._cluster.around.set_owner(kind, key_of(new or old or {}), new)
+
+        return handler
+
+    def _storage_handler(self, resource: Resource) -> Callable[[Obj | None, Obj | None], None]:
+        storage = self._cluster.around.storage
+        table: dict[Any, Obj] = {
+            resources.STORAGE_CLASSES: storage.classes,
+            resources.PERSISTENT_VOLUMES: storage.volumes,
+            resources.PERSISTENT_VOLUME_CLAIMS: storage.claims,
+            CSI_NODES: storage.csi_nodes,
+            CSI_DRIVERS: storage.drivers,
+            CAPACITIES: storage.capacities,
+            ATTACHMENTS: storage.attachments,
+        }[resource]
+
+        def handler(old: Obj | None, new: Obj | None) -> None:
+            key = key_of(new or old or {})
+            place = key if resource.namespaced else key.name
+            if new is None:
+                table.pop(place, None)
+            else:
+                table[place] = new
+            self._happened(Happening(VOLUME, old, new))
 
         return handler
 

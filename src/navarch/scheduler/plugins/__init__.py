@@ -18,6 +18,8 @@ from navarch.scheduler.plugins.ports import NodePorts
 from navarch.scheduler.plugins.resources import NodeResourcesBalancedAllocation, NodeResourcesFit
 from navarch.scheduler.plugins.spread import PodTopologySpread
 from navarch.scheduler.plugins.taints import NodeUnschedulable, TaintToleration
+from navarch.scheduler.plugins.volumelimits import NodeVolumeLimits, VolumeRestrictions
+from navarch.scheduler.plugins.volumes import VolumeBinding, VolumeZone
 
 
 def default_plugins() -> Sequence[Plugin]:
@@ -29,6 +31,10 @@ def default_plugins() -> Sequence[Plugin]:
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
+        VolumeRestrictions(),
+        NodeVolumeLimits(),
+        VolumeBinding(),
+        VolumeZone(),
         PodTopologySpread(),
         InterPodAffinity(),
         NodeResourcesBalancedAllocation(),

@@ -1,0 +1,162 @@
+"""VolumeBinding and VolumeZone: nodes that a pod's volumes reach, or on which volumes can be had for its claims.
+
+Sources: plugins/volumebinding, plugins/volumezone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from navarch.api.core.persistentvolumeclaim import class_of
+from navarch.api.storage import matching
+from navarch.machinery.types import Obj
+from navarch.scheduler.nodes import Bools, Ints
+from navarch.scheduler.plugins.interface import Refusal, Rejected, View
+from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.storage import (
+    BIND_CONFLICT,
+    NO_SPACE,
+    NO_VOLUME,
+    NODE_CONFLICT,
+    Choice,
+    Storage,
+    claims_named,
+    is_bound,
+    is_for,
+)
+
+ZONE_CONFLICT = "node(s) had no available volume zone"
+_GA = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+}
+_ZONES = (*_GA, *_GA.values())
+
+
+def claims_of(pod: PodInfo, storage: Storage) -> list[Obj] | str:
+    """A pod's claims, or why it has to wait for one of them."""
+    found: list[Obj] = []
+    for name, own in claims_named(pod.obj):
+        claim = storage.claim(pod.key.namespace, name)
+        if claim is None:
+            if own:
+                return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
+            return f'persistentvolumeclaim "{name}" not found'
+        if (claim.get("status") or {}).get("phase") == "Lost":
+            lost = claim["spec"].get("volumeName", "")
+            return f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume "{lost}"'
+        if claim["metadata"].get("deletionTimestamp"):
+            return f'persistentvolumeclaim "{name}" is being deleted'
+        if own and not is_for(claim, pod.obj):
+            return f"PVC {pod.key.namespace}/{name} was not created for pod {pod.key} (pod is not owner)"
+        found.append(claim)
+    return found
+
+
+def delayed_of(claims: Sequence[Obj], storage: Storage) -> list[Obj] | str:
+    """Those that wait for their first consumer; or that others should have been bound by now."""
+    found: list[Obj] = []
+    for claim in claims:
+        if is_bound(claim):
+            continue
+        waits = matching.waits_for_consumer(storage.classes.get(class_of(claim)))
+        if not waits or claim["spec"].get("volumeName"):
+            return "pod has unbound immediate PersistentVolumeClaims"
+        found.append(claim)
+    return found
+
+
+class VolumeBinding:
+    name = "VolumeBinding"
+    weight = 0
+
+    def prepare(self, pod: PodInfo, view: View) -> Any:
+        if not pod.claims:
+            return None
+        storage = view.around.storage
+        claims = claims_of(pod, storage)
+        if isinstance(claims, str):
+            return Rejected(claims)
+        delayed = delayed_of(claims, storage)
+        if isinstance(delayed, str):
+            return Rejected(delayed)
+        bound = [storage.volumes.get(c["spec"]["volumeName"]) for c in claims if is_bound(c)]
+        return bound, delayed
+
+    def refusals(self, prepared: Any, pod: PodInfo, view: View) -> Sequence[Refusal]:
+        bound, delayed = prepared
+        nodes = view.nodes
+        found: list[Refusal] = []
+        if any(volume is None for volume in bound):
+            found.append(Refusal(nodes.alive, NO_VOLUME, True))
+        far = np.zeros(len(nodes.alive), bool)
+        for volume in bound:
+            if volume is not None and volume["spec"].get("nodeAffinity"):
+                far |= ~_reached(volume, view)
+        found.append(Refusal(nodes.alive & far, NODE_CONFLICT, True))
+        if delayed:
+            found += _unserved(delayed, view)
+        return found
+
+    def score(self, prepared: Any, pod: PodInfo, view: View, feasible: Ints) -> Ints | None:
+        return None
+
+    @staticmethod
+    def choose(pod: PodInfo, storage: Storage, node: Obj) -> Choice | str:
+        """What becomes of the pod's claims on the node that was chosen."""
+        claims = claims_of(pod, storage)
+        delayed = claims if isinstance(claims, str) else delayed_of(claims, storage)
+        return delayed if isinstance(delayed, str) else storage.choose(delayed, node)
+
+
+def _reached(volume: Obj, view: View) -> Bools:
+    nodes = view.nodes
+    found = np.zeros(len(nodes.alive), bool)
+    for slot, node in enumerate(nodes.objects):
+        found[slot] = node is not None and matching.reaches(volume, node)
+    return found
+
+
+def _unserved(claims: Sequence[Obj], view: View) -> list[Refusal]:
+    """Nodes that have no volume for some claim, and cannot be given one."""
+    nodes, storage = view.nodes, view.around.storage
+    masks = {reason: np.zeros(len(nodes.alive), bool) for reason in (BIND_CONFLICT, NO_SPACE)}
+    for slot in np.flatnonzero(view.affine & view.tolerated).tolist():
+        node = nodes.objects[slot]
+        assert node is not None
+        choice = storage.choose(claims, node)
+        if isinstance(choice, str):
+            masks[choice][slot] = True
+    return [Refusal(mask, reason, True) for reason, mask in masks.items()]
+
+
+class VolumeZone:
+    """For volumes that say by their labels in which zones and regions they are."""
+
+    name = "VolumeZone"
+    weight = 0
+
+    def prepare(self, pod: PodInfo, view: View) -> Any:
+        storage = view.around.storage
+        wanted: list[tuple[str, frozenset[str]]] = []
+        for name in pod.claims:
+            claim = storage.claim(pod.key.namespace, name)
+            volume = storage.volumes.get(claim["spec"].get("volumeName", "")) if claim else None
+            labels = (volume or {}).get("metadata", {}).get("labels") or {}
+            wanted += [(key, frozenset(labels[key].split("__"))) for key in _ZONES if key in labels]
+        return wanted or None
+
+    def refusals(self, prepared: Any, pod: PodInfo, view: View) -> Sequence[Refusal]:
+        nodes = view.nodes
+        mask = np.zeros(len(nodes.alive), bool)
+        for slot, node in enumerate(nodes.objects):
+            labels = (node or {}).get("metadata", {}).get("labels") or {}
+            if any(key in labels for key in _ZONES):
+                mask[slot] = any(labels.get(key, labels.get(_GA.get(key, key))) not in zones for key, zones in prepared)
+        return [Refusal(mask, ZONE_CONFLICT, True)]
+
+    def score(self, prepared: Any, pod: PodInfo, view: View, feasible: Ints) -> Ints | None:
+        return None
