@@ -68,6 +68,7 @@ class Request(http.Request):
         "impersonator",
         "info",
         "known",
+        "priority",
         "user",
         "warnings",
     )
@@ -93,6 +94,8 @@ class Request(http.Request):
         """What authorization said; None before it was asked."""
         self.info: RequestInfo = NO_INFO
         self.audit_id = ""
+        self.priority: tuple[tuple[str, str], ...] = ()
+        """Headers that tell its flow schema and priority level."""
         self.annotations: dict[str, str] = NO_ANNOTATIONS
         """Notes for the audit log; replace, do not change."""
         self.warnings: list[str] = []

@@ -29,10 +29,13 @@ from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
 from navarch.apiserver.auth.union import UnionAuthorizer
 from navarch.apiserver.auth.x509 import ClientCertificates
+from navarch.apiserver.fairness.dumps import handlers
+from navarch.apiserver.fairness.fairness import Fairness
 from navarch.apiserver.filters.access import authorize, denied
 from navarch.apiserver.filters.answers import with_statuses
 from navarch.apiserver.filters.audit import Audit
-from navarch.apiserver.filters.chain import build, standard_filters
+from navarch.apiserver.filters.chain import Filter, build, standard_filters
+from navarch.apiserver.filters.limits import MAX_READS, MAX_WRITES, InFlight
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.filters.request_info import request_info
 from navarch.apiserver.flowstatus import FlowStatuses
@@ -50,7 +53,7 @@ from navarch.apiserver.services import SERVICE_NAME, Services
 from navarch.apiserver.usage.scraper import Scraper, kubelets
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import Webhooks
-from navarch.client.resources import SECRETS
+from navarch.client.resources import FLOW_SCHEMAS, PRIORITY_LEVELS, SECRETS
 from navarch.machinery import errors
 from navarch.machinery.clock import World
 from navarch.machinery.metrics import Metrics
@@ -88,6 +91,11 @@ class ApiServerConfig:
     """What is logged of requests, and where; None: nothing."""
     encryption: Rules = ()
     """How values are encrypted in the store, by prefix of their keys."""
+    fairness: bool = True
+    """API Priority and Fairness; without it, only how many reads and writes are under way is bounded."""
+    max_reads: int = MAX_READS
+    max_writes: int = MAX_WRITES
+    """Their sum is the number of seats that priority levels share."""
     proxy_client: tuple[Path, Path] | None = None
     """PEM files of the certificate and key by which extension servers know this one; None: none believes it."""
     admission: Settings = field(default_factory=Settings)
@@ -147,6 +155,7 @@ class ApiServer:
         self.routes = Routes(self)
         self.metrics = Metrics()
         self.audit: Audit | None = self._audit()
+        self.fairness: Fairness | None = self._fair()
         self.handle: Handler = self._chain()
         """Answers an HTTP request: all filters, then the resource or path it names."""
         self.handle_as: Handler = with_statuses(self._known)
@@ -163,8 +172,32 @@ class ApiServer:
         counted = RequestMetrics(self.metrics, served, self._watches)
         anonymous = self.config.authentication.anonymous
         authenticator = Union(self._authenticators())
-        filters = standard_filters(self.world, authenticator, anonymous, self.decide, counted, self.audit)
+        filters = standard_filters(
+            self.world, authenticator, anonymous, self.decide, counted, self._limit(counted), self.audit
+        )
         return build(self.dispatch, filters)
+
+    def _limit(self, counted: RequestMetrics) -> Filter:
+        """What bounds how much is under way."""
+        if self.fairness is not None:
+            self.fairness.measure(self.metrics, counted.in_flight)
+            self.routes.extra |= handlers(self.fairness)
+            return self.fairness.with_fairness
+        in_flight = InFlight(self.config.max_reads, self.config.max_writes)
+        in_flight.measure(counted.in_flight)
+        return in_flight.with_limit
+
+    def _fair(self) -> Fairness | None:
+        config = self.config
+        if not config.fairness:
+            return None
+        schemas, levels = (self.caches[GroupResource(r.group, r.plural)] for r in (FLOW_SCHEMAS, PRIORITY_LEVELS))
+        total = config.max_reads + config.max_writes
+        return Fairness(self.world, schemas, levels, self._number, total)
+
+    def _number(self, resource: GroupResource) -> int:
+        cache = self.caches.get(resource)
+        return len(cache) if cache is not None else 0
 
     def _audit(self) -> Audit | None:
         if self.config.audit is None:
@@ -234,6 +267,8 @@ class ApiServer:
         await bootstrap.ensure(self)
         self._flow_statuses.start()
         self.aggregator.start()
+        if self.fairness is not None:
+            self.fairness.start()
         self.started = True
         if isinstance(self.store, EncryptedStore):
             self._rewriting = asyncio.create_task(self.store.rewrite())
@@ -242,6 +277,8 @@ class ApiServer:
         self._flow_statuses.stop()
         self.aggregator.stop()
         self.usage.stop()
+        if self.fairness is not None:
+            self.fairness.stop()
         if self._rewriting is not None:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):

@@ -61,6 +61,21 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Signs tokens of service accounts. [default: a key of its own]",
 )
+@click.option(
+    "--enable-priority-and-fairness",
+    type=bool,
+    default=True,
+    show_default=True,
+    help="Let requests wait for each other by priority; else only their number is bounded.",
+)
+@click.option("--max-requests-inflight", type=click.IntRange(1), default=400, show_default=True, help="Reads at once.")
+@click.option(
+    "--max-mutating-requests-inflight",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Writes at once; with fairness, both together are the seats that priority levels share.",
+)
 @access_options
 @click.option("--controllers/--no-controllers", default=False, help="Run the controllers in the same process.")
 @click.option("--scheduler/--no-scheduler", default=False, help="Run the scheduler in the same process.")
@@ -78,6 +93,9 @@ def command(
     controllers: bool,
     scheduler: bool,
     access: Callable[[Path | None], AccessFiles],
+    enable_priority_and_fairness: bool,
+    max_requests_inflight: int,
+    max_mutating_requests_inflight: int,
 ) -> None:
     """Run an API server (and its store): no containers, no root, any machine that runs Python.
 
@@ -108,6 +126,9 @@ def command(
             advertise_address=advertise_address or bind_address,
             advertise_port=secure_port,
             client_ca_pem=authorities,
+            fairness=enable_priority_and_fairness,
+            max_reads=max_requests_inflight,
+            max_writes=max_mutating_requests_inflight,
             token_key_pem=(service_account_signing_key_file or places.sa_key).read_bytes(),
         )
         try:

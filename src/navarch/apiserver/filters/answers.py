@@ -41,6 +41,8 @@ def with_headers(handler: Handler, world: World) -> Handler:
         headers = [("Audit-Id", request.audit_id), *response.headers]
         if not any(name == "Cache-Control" for name, _ in response.headers):
             headers.append(CACHE_CONTROL)
+        if request.priority:
+            headers.extend(request.priority)
         if request.warnings:
             headers.extend(warning_headers(request.warnings))
         response.headers = headers

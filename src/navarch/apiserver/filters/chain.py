@@ -14,7 +14,7 @@ from navarch.apiserver.filters.access import Decide, with_authentication, with_a
 from navarch.apiserver.filters.answers import with_headers, with_request_info, with_statuses
 from navarch.apiserver.filters.audit import Audit
 from navarch.apiserver.filters.impersonation import with_impersonation
-from navarch.apiserver.filters.limits import InFlight, with_deadline
+from navarch.apiserver.filters.limits import with_deadline
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.request import Handler
 from navarch.machinery.clock import World
@@ -35,10 +35,10 @@ def standard_filters(
     anonymous: Anonymous,
     decide: Decide,
     metrics: RequestMetrics,
+    limit: Filter,
     audit: Audit | None = None,
 ) -> list[Filter]:
-    in_flight = InFlight()
-    in_flight.measure(metrics.in_flight)
+    """`limit` bounds how much is under way at once."""
     return [
         lambda handler: with_headers(handler, world),
         metrics.with_metrics,
@@ -49,6 +49,6 @@ def standard_filters(
         lambda handler: with_authentication(handler, authenticator, anonymous),
         *([audit.with_audit] if audit else []),
         lambda handler: with_impersonation(handler, decide),
-        in_flight.with_limit,
+        limit,
         lambda handler: with_authorization(handler, decide),
     ]

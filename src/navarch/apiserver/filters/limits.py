@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable
+from time import monotonic
 
 from navarch.apiserver.filters.request_info import is_long_running
 from navarch.apiserver.request import Handler, Request, Response
 from navarch.machinery import errors
 from navarch.machinery.clock import World
-from navarch.machinery.errors import StatusError
 from navarch.machinery.metrics import Gauge
 
 REQUEST_SECONDS = 60.0
 MAX_READS = 400
 MAX_WRITES = 200
+MOST_RETRY_SECONDS = 32
 READ_VERBS = frozenset(("get", "list", "watch"))
 MASTERS = "system:masters"
 _TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
@@ -28,7 +29,7 @@ def with_deadline(handler: Handler, world: World) -> Handler:
     def run(request: Request) -> Response | Awaitable[Response]:
         if is_long_running(request.info):
             return handler(request)
-        seconds = _wanted(request) if "timeout=" in request.raw_query else REQUEST_SECONDS
+        seconds = wanted_seconds(request)
         answer = handler(request)
         return answer if isinstance(answer, Response) else bounded(answer, seconds)
 
@@ -67,8 +68,9 @@ def go_duration(text: str) -> float:
     return -seconds if sign == "-" else seconds
 
 
-def _wanted(request: Request) -> float:
-    text = request.param("timeout")
+def wanted_seconds(request: Request) -> float:
+    """How long the request may take. Raises 400."""
+    text = request.param("timeout") if "timeout=" in request.raw_query else ""
     if not text:
         return REQUEST_SECONDS
     try:
@@ -86,6 +88,7 @@ class InFlight:
         self.writes = 0
         self._max_reads = max_reads
         self._max_writes = max_writes
+        self._retry = RetryAfter()
 
     def measure(self, gauge: Gauge) -> None:
         gauge.function(("readOnly",), lambda: self.reads)
@@ -99,7 +102,7 @@ class InFlight:
             reading = info.verb in READ_VERBS
             full = self.reads >= self._max_reads if reading else self.writes >= self._max_writes
             if full and not is_long_running(info) and MASTERS not in request.user.groups:
-                raise too_many()
+                return rejected(self._retry.after("", monotonic()))
             answer = handler(request)
             if isinstance(answer, Response) or is_long_running(info):
                 return answer
@@ -121,5 +124,28 @@ class InFlight:
                 self.writes -= 1
 
 
-def too_many() -> StatusError:
-    return errors.too_many_requests("Too many requests, please try again later.")
+def rejected(seconds: int) -> Response:
+    """The 429 of a server that has too much to do, in upstream's plain text."""
+    headers = [("Retry-After", str(seconds)), ("X-Content-Type-Options", "nosniff")]
+    return Response(429, b"Too many requests, please try again later.\n", "text/plain; charset=utf-8", headers)
+
+
+class RetryAfter:
+    """When refused clients should come back: the later, the more have been refused of late. Source: filters'
+    dropped-requests tracker of upstream's util/flowcontrol."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[float, int, int]] = {}
+        """What was refused (a priority level) -> since when, how many, seconds."""
+
+    def after(self, what: str, now: float) -> int:
+        """Counts a refusal; returns seconds."""
+        since, count, seconds = self._seen.get(what, (now, 0, 1))
+        if now - since >= seconds:
+            if count >= 3 * seconds:
+                seconds = min(seconds * 2, MOST_RETRY_SECONDS)
+            elif count < seconds:
+                seconds = max(seconds // 2, 1)
+            since, count = now, 0
+        self._seen[what] = (since, count + 1, seconds)
+        return seconds
