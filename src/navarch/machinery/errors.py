@@ -249,6 +249,10 @@ class FieldErrors:
             FieldError("FieldValueInvalid", path, f"Invalid value: {show(value)}" + (f": {detail}" if detail else ""))
         )
 
+    def type_invalid(self, path: str, value: Any, detail: str) -> None:
+        """Of another type than the schema's: what is below it was not looked at."""
+        self.items.append(FieldError("FieldValueTypeInvalid", path, f"Invalid value: {show(value)}: {detail}"))
+
     def unfit(self, path: str, detail: str) -> None:
         """Invalid as a whole: the message leaves the value out."""
         self.items.append(FieldError("FieldValueInvalid", path, f"Invalid value: {detail}"))
@@ -265,6 +269,10 @@ class FieldErrors:
 
     def duplicate(self, path: str, value: Any) -> None:
         self.items.append(FieldError("FieldValueDuplicate", path, f"Duplicate value: {show(value)}"))
+
+    def duplicate_whole(self, path: str) -> None:
+        """The message leaves the value out."""
+        self.items.append(FieldError("FieldValueDuplicate", path, "Duplicate value"))
 
     def not_found(self, path: str, value: Any) -> None:
         self.items.append(FieldError("FieldValueNotFound", path, f"Not found: {show(value)}"))

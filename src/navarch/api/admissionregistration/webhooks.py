@@ -133,12 +133,12 @@ def validate_client(config: Obj, at: str, errs: FieldErrors) -> None:
     if (url is None) == (service is None):
         errs.required(at, "exactly one of url or service is required")
     elif url is not None:
-        _url(url, f"{at}.url", errs)
+        validate_url(url, f"{at}.url", errs)
     elif service is not None:
         validate_service(service, f"{at}.service", errs)
 
 
-def _url(text: str, at: str, errs: FieldErrors) -> None:
+def validate_url(text: str, at: str, errs: FieldErrors) -> None:
     form = "; desired format: https://host[/path]"
     try:
         url = urlsplit(text)

@@ -55,6 +55,9 @@ class Program:
         frame = Frame(slots, limit)
         try:
             return self._code(frame), frame.cost
+        except CelError as error:
+            error.cost = frame.cost
+            raise
         except RecursionError:
             raise CelError("expression recursion limit exceeded") from None
 

@@ -53,11 +53,12 @@ def escape(name: str) -> str | None:
 
 def schema_type(schema: Schema, root: bool = False) -> Type | None:
     """`root`: the schema of a whole object, whose kind, apiVersion and name can always be read. None: not exposed."""
-    declared = _declare(schema, root)
+    declared = declare(schema, root)
     return declared.type if declared else None
 
 
-def _declare(schema: Schema, root: bool) -> Declared | None:
+def declare(schema: Schema, root: bool = False) -> Declared | None:
+    """The same with the size of a value."""
     if schema.get("x-kubernetes-int-or-string"):
         length = _characters(schema) if schema.get("maxLength") is not None else MAX_REQUEST - 2
         return Declared(Type("dyn", max_elements=length), 1)
@@ -91,7 +92,7 @@ def _array(schema: Schema) -> Declared | None:
     items = schema.get("items")
     if not isinstance(items, Mapping):
         return None
-    item = _declare(items, bool(items.get("x-kubernetes-embedded-resource")))
+    item = declare(items, bool(items.get("x-kubernetes-embedded-resource")))
     if item is None:
         return None
     most = schema.get("maxItems")
@@ -100,7 +101,7 @@ def _array(schema: Schema) -> Declared | None:
 
 
 def _map(schema: Schema, values: Schema) -> Declared | None:
-    value = _declare(values, bool(values.get("x-kubernetes-embedded-resource")))
+    value = declare(values, bool(values.get("x-kubernetes-embedded-resource")))
     if value is None:
         return None
     most = schema.get("maxProperties")
@@ -114,7 +115,7 @@ def _object(schema: Schema) -> Declared:
     smallest = 2
     required = set(schema.get("required") or ())
     for name, declared in (schema.get("properties") or {}).items():
-        found = _declare(declared, bool(declared.get("x-kubernetes-embedded-resource")))
+        found = declare(declared, bool(declared.get("x-kubernetes-embedded-resource")))
         if found is None:
             continue
         if name in required and "default" not in declared:

@@ -7,7 +7,7 @@ model counts what the expansion would have cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Position = int
@@ -125,3 +125,12 @@ class Bind(Node):
     target: Node
     variable: str
     body: Node
+
+
+def mentions(node: Any, name: str) -> bool:
+    """Whether a variable is used anywhere in a tree."""
+    if isinstance(node, Ident):
+        return node.name == name
+    if isinstance(node, Node | Entry):
+        return any(mentions(getattr(node, field.name), name) for field in fields(node))
+    return isinstance(node, list | tuple) and any(mentions(item, name) for item in node)

@@ -20,6 +20,9 @@ MAX_UINT = 2**64 - 1
 class CelError(Exception):
     """An evaluation came to no value. Absorbed by && and || where the other side decides."""
 
+    cost = 0
+    """What was spent until then, where a whole program failed."""
+
 
 class CostExceeded(Exception):
     """The evaluation cost more than its limit."""

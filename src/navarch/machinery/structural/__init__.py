@@ -1,0 +1,1 @@
+"""Structural schemas: what a custom resource's OpenAPI v3 schema makes of its objects."""

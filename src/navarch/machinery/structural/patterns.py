@@ -1,0 +1,29 @@
+"""Patterns that users write, in linear time (re2), found anywhere in a text as Go's regexp does."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+
+class Pattern(NamedTuple):
+    text: str
+    search: Any
+    """text -> match or None; None where the pattern is none."""
+    why: str
+    """What is wrong with the pattern; empty: nothing."""
+
+
+@lru_cache(maxsize=4096)
+def compiled(text: str) -> Pattern:
+    """The pattern, ready to search with. Never raises: `why` says what is wrong."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return Pattern(text, re2.compile(text, options).search, "")
+    except re2.error as error:
+        why = error.args[0] if error.args else error
+        shown = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
+        return Pattern(text, None, f"error parsing regexp: {shown}")
