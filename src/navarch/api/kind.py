@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from navarch.api.schemas import schema
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.normalise import normalise
+from navarch.machinery.schema import Schema
 from navarch.machinery.tables import Column, Row
 from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
 
@@ -55,10 +58,23 @@ class Version:
     validate_update: ValidateUpdate = nothing
     deprecation: str = ""
     """The text of the Warning header that every answer in this version carries; empty for a current version."""
+    shape: Callable[[], Schema] | None = None
+    """The schema where it is not the release's: a custom resource's."""
+    clean: Callable[[Obj, list[str] | None], Obj] | None = None
+    """Brings a decoded tree to the version's form in place of `normalise`, for custom resources."""
 
     @property
     def gv(self) -> GroupVersion:
         return GroupVersion(self.group, self.version)
+
+    @property
+    def schema(self) -> Schema:
+        return schema(self.definition) if self.shape is None else self.shape()
+
+    def normalised(self, tree: Obj, unknown: list[str] | None = None) -> Obj:
+        """The tree in the form that its type gives it; takes ownership. Paths of unknown fields are added to `unknown`.
+        Raises StatusError 400."""
+        return normalise(self.schema, tree, unknown) if self.clean is None else self.clean(tree, unknown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +110,8 @@ class Kind:
     plural: str
     singular: str = ""
     """Empty: the kind in lower case."""
+    listed_as: str = ""
+    """The kind of a list; empty: the kind with `List` after it."""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     namespaced: bool = True
@@ -137,6 +155,8 @@ class Kind:
     columns: tuple[Column, ...] = ()
     """Empty: NAME and AGE. Name must be the first column."""
     row: Row | None = None
+    qualified_finalizers: bool = True
+    """Finalizers are the system's own, or have a prefix."""
     typed_items: bool = False
     """Whether the items of a list say their apiVersion and kind: custom resources' do, built-in kinds' do not."""
     fields: Callable[[Obj], Mapping[str, str]] | None = None
@@ -159,7 +179,7 @@ class Kind:
 
     @property
     def list_kind(self) -> str:
-        return self.kind + "List"
+        return self.listed_as or self.kind + "List"
 
     def has_subresource(self, name: str) -> bool:
         return any(s.name == name for s in self.subresources)

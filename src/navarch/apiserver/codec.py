@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from navarch.api.kind import Kind, Version
-from navarch.api.schemas import schema
 from navarch.api.scheme import by_kind
 from navarch.machinery import errors
-from navarch.machinery.decode import normalise, strict_error, strict_errors
+from navarch.machinery.decode import strict_error, strict_errors
 from navarch.machinery.scalars import Mismatch
 from navarch.machinery.types import GroupKind, Obj
 
@@ -25,16 +26,15 @@ def decode_object(
     refused. Raises StatusError 400."""
     tree = {} if tree is None else tree
     check_type(kind, version, tree)
-    shape = schema(version.definition)
     if validation == IGNORE:
-        obj = normalise(shape, tree)
+        obj = version.normalised(tree)
     else:
         unknown: list[str] = []
-        obj = normalise(shape, tree, unknown)
+        obj = version.normalised(tree, unknown)
         if unknown or duplicates:
             messages = strict_errors(unknown, list(duplicates))
             if validation == STRICT:
-                raise strict_error(shape, tree, messages)
+                raise strict_error(version.schema, tree, messages)
             warnings.extend(messages)
     return to_hub(kind, version, obj)
 
@@ -75,6 +75,9 @@ def check_type(kind: Kind, version: Version, tree: Any) -> None:
         raise _unrecognized(kind, "into an object")
     found_version, found = tree.get("apiVersion") or "", tree.get("kind") or ""
     wanted = str(version.gv)
+    if kind.typed_items:
+        _check_custom_type(kind, tree, found_version, found, wanted)
+        return
     if (not found or found == kind.kind) and (not found_version or found_version == wanted):
         return
     for field, value in (("apiVersion", found_version), ("kind", found)):
@@ -90,6 +93,30 @@ def check_type(kind: Kind, version: Version, tree: Any) -> None:
         gv = found_version or wanted
         why = f'no kind "{found}" is registered for version "{gv}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
     raise errors.bad_request(f'{found} in version "{number}" cannot be handled as a {kind.kind}: {why}')
+
+
+def _check_custom_type(kind: Kind, tree: Obj, version: Any, found: Any, wanted: str) -> None:
+    """Of a custom resource, which nothing is assumed of: both must be there."""
+    for field, value in (("kind", found), ("apiVersion", version)):
+        if not isinstance(value, str):
+            what = Mismatch.of(value, "string").text
+            raise _unrecognized(kind, f"{what} into Go struct field .{field} of type string")
+    if not found:
+        shown = orjson.dumps(tree, option=orjson.OPT_SORT_KEYS).decode()
+        raise errors.bad_request(f"Object 'Kind' is missing in '{shown}'")
+    if version != wanted:
+        what = f"the API version in the data ({version}) does not match the expected API version ({wanted})"
+        raise errors.bad_request(what)
+    if found != kind.kind:
+        errs = errors.FieldErrors()
+        errs.invalid("kind", found, f"must be {kind.kind}")
+        raise errors.invalid(kind.group_kind, _name_of(tree), errs)
+
+
+def _name_of(tree: Obj) -> str:
+    metadata = tree.get("metadata")
+    name: Any = metadata.get("name") if isinstance(metadata, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _registered(found: GroupKind, version: str) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 
+from navarch.api.apiextensions.kinds import version_order
 from navarch.api.kind import Kind, Subresource, Version
 from navarch.apiserver.negotiate import dump, is_pretty
 from navarch.apiserver.request import Request, Response
+from navarch.apiserver.scheme import Scheme
 from navarch.machinery.types import GroupVersion, Obj
 
 MINOR = "36"
@@ -47,25 +49,41 @@ REGISTRATION = "apiregistration.k8s.io"
 class Discovery:
     """Documents made once from the kinds."""
 
-    def __init__(self, kinds: Sequence[Kind], address: str) -> None:
+    def __init__(self, scheme: Scheme, address: str) -> None:
+        self._scheme = scheme
         self._address = address
-        self._by_version: dict[GroupVersion, list[tuple[Kind, Version]]] = {}
-        for kind in kinds:
-            for version in kind.versions:
-                self._by_version.setdefault(version.gv, []).append((kind, version))
-        for served in self._by_version.values():
-            served.sort(key=lambda s: s[0].plural)
+        self._revision = -1
+        self._served: dict[GroupVersion, list[tuple[Kind, Version]]] = {}
+        self._groups: list[str] = []
         self._documents: dict[str, Obj] = {}
         self._aggregated: dict[tuple[str, str], tuple[bytes, str]] = {}
 
+    @property
+    def _by_version(self) -> dict[GroupVersion, list[tuple[Kind, Version]]]:
+        """What is served now; the documents of what was are forgotten."""
+        if self._revision != self._scheme.revision:
+            self._revision = self._scheme.revision
+            self._documents.clear()
+            self._aggregated.clear()
+            self._groups = []
+            self._served = found = {}
+            for kind in self._scheme.kinds:
+                for version in kind.versions:
+                    found.setdefault(version.gv, []).append((kind, version))
+            for served in found.values():
+                served.sort(key=lambda s: s[0].plural)
+        return self._served
+
     def groups(self) -> list[str]:
         """Every group but the core one; those that hold only other groups' kinds come last."""
-        found = {gv.group for gv in self._by_version} - {""}
-        homes = {kind.hub.group for served in self._by_version.values() for kind, _ in served}
-        return sorted(
-            found,
-            key=lambda group: (group != REGISTRATION, -GROUP_PRIORITIES.get(group, 0), group not in homes, group),
-        )
+        by_version = self._by_version
+        if not self._groups:
+            homes = {kind.hub.group for served in by_version.values() for kind, _ in served}
+            self._groups = sorted(
+                {gv.group for gv in by_version} - {""},
+                key=lambda group: (group != REGISTRATION, -GROUP_PRIORITIES.get(group, 0), group not in homes, group),
+            )
+        return self._groups
 
     def versions(self, group: str) -> list[str]:
         """A group's versions, the preferred one first."""
@@ -73,6 +91,7 @@ class Discovery:
 
     def handle(self, request: Request, parts: Sequence[str]) -> Response | None:
         """Answers /api, /apis, /api/v1, /apis/G and /apis/G/V; None for any other path."""
+        _ = self._by_version
         if len(parts) == 1 and (version := _aggregated_version(request.headers.get("accept", ""))):
             return self._aggregate(request, parts[0], version)
         tree = self._document("/".join(parts), parts)
@@ -114,7 +133,7 @@ class Discovery:
         resources: list[Obj] = []
         for kind, version in served:
             resources.append(_resource(kind, version))
-            resources.extend(_subresource(kind, s) for s in sorted(kind.subresources, key=lambda s: s.name))
+            resources.extend(_subresource(kind, s) for s in subresources_of(kind, version))
         typed: Obj = {"kind": "APIResourceList"} if not gv.group else {"kind": "APIResourceList", "apiVersion": "v1"}
         return {**typed, "groupVersion": str(gv), "resources": resources}
 
@@ -149,15 +168,10 @@ class Discovery:
         return {"metadata": {"name": group} if group else {}, "versions": versions}
 
 
-def version_order(version: str) -> tuple[int, int, int]:
-    """v2 before v1 before v1beta1 before v1alpha1."""
-    digits = version[1:].partition("alpha")[0].partition("beta")[0]
-    major = int(digits) if digits.isdigit() else 0
-    if "alpha" in version:
-        return 2, -major, -int(version.partition("alpha")[2] or 0)
-    if "beta" in version:
-        return 1, -major, -int(version.partition("beta")[2] or 0)
-    return 0, -major, 0
+def subresources_of(kind: Kind, version: Version) -> list[Subresource]:
+    """By name; those of a custom kind may differ from version to version."""
+    found: Sequence[Subresource] = kind.extra.get("subresources", {}).get(version.version, kind.subresources)
+    return sorted(found, key=lambda s: s.name)
 
 
 def _aggregated_version(accept: str) -> str:
@@ -177,7 +191,7 @@ def _aggregated_version(accept: str) -> str:
 def storage_version_hash(kind: Kind) -> str:
     """Changes when what is stored changes: the hash of the storage version's group/version/kind."""
     hub = kind.hub
-    text = f"{hub.group}/{hub.version}/{kind.kind}"
+    text = kind.extra.get("storage") or f"{hub.group}/{hub.version}/{kind.kind}"
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
@@ -218,9 +232,10 @@ def _competes(kind: Kind, version: Version) -> bool:
 
 
 def _discovered(kind: Kind, version: Version) -> Obj:
+    here = (version.group, version.version) if kind.typed_items else ("", "")
     found: Obj = {
         "resource": kind.plural,
-        "responseKind": {"group": "", "version": "", "kind": kind.kind},
+        "responseKind": {"group": here[0], "version": here[1], "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": _singular(kind),
         "verbs": sorted(kind.verbs),
@@ -230,14 +245,14 @@ def _discovered(kind: Kind, version: Version) -> Obj:
             found["shortNames"] = list(kind.short_names)
         if kind.categories:
             found["categories"] = list(kind.categories)
-    if kind.subresources:
+    if subresources := subresources_of(kind, version):
         found["subresources"] = [
             {
                 "subresource": s.name,
-                "responseKind": {"group": s.group, "version": s.version, "kind": s.kind},
+                "responseKind": {"group": s.group or here[0], "version": s.version or here[1], "kind": s.kind},
                 "verbs": sorted(s.verbs),
             }
-            for s in sorted(kind.subresources, key=lambda s: s.name)
+            for s in subresources
         ]
     return found
 

@@ -20,6 +20,7 @@ from navarch.apiserver.patching import Patch
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import ListOptions, list_objects, open_watch
+from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, User
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import ListResult, PatchType, Resource, WatchEvent
@@ -65,7 +66,7 @@ class _Connection:
 
 class InProcessClient:
     """A Client that acts as `user`; `manager` owns the fields it writes (the last part of the user's name, unless it is
-    given). Resources must be named at their hub version."""
+    given). Built-in resources must be named at their hub version."""
 
     def __init__(self, server: ApiServer, user: User, manager: str = "") -> None:
         self._server = server
@@ -77,7 +78,7 @@ class InProcessClient:
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
         registry = self._registry("get", resource, namespace, name, subresource)
-        if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+        if subresource and (virtual := self._virtual(registry, subresource)):
             return await virtual.get(self._call(registry, namespace, name, subresource))
         return registry.get(namespace, name).obj
 
@@ -162,7 +163,7 @@ class InProcessClient:
             registry = self._registry("create", resource, namespace, name, subresource)
             call = self._call(registry, namespace, name, subresource)
             if subresource:
-                virtual = self._server.virtual(registry.resource, subresource)
+                virtual = self._virtual(registry, subresource)
                 if virtual is None:
                     raise errors.path_not_found()
                 return await virtual.create(call, trees.copy(obj))
@@ -173,7 +174,7 @@ class InProcessClient:
         with self._logged("update", resource, namespace, name, subresource, obj):
             registry = self._registry("update", resource, namespace, name, subresource)
             call = self._call(registry, namespace, name, subresource)
-            if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            if subresource and (virtual := self._virtual(registry, subresource)):
                 return await virtual.update(call, lambda _: trees.copy(obj))
             entry, _ = await self._server.operations.update(registry, call, lambda: trees.copy(obj), "Ignore")
             return entry.obj
@@ -194,7 +195,7 @@ class InProcessClient:
             registry = self._registry("patch", resource, namespace, name, subresource)
             call = self._call(registry, namespace, name, subresource, field_manager)
             change = Patch(type, patch, force)
-            if subresource and (virtual := self._server.virtual(registry.resource, subresource)):
+            if subresource and (virtual := self._virtual(registry, subresource)):
                 if type == "apply":
                     return await virtual.apply(call, patch, force)
                 return await virtual.update(call, change.applied_to_virtual)
@@ -288,10 +289,15 @@ class InProcessClient:
         self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", fields: str = ""
     ) -> Registry:
         registry = self._server.registries.get(GroupResource(resource.group, resource.plural))
+        if registry is not None and registry.kind.typed_items:
+            registry = self._server.custom.registry(resource.group, resource.version, resource.plural)
         if registry is None:
             raise errors.path_not_found()
         self._server.authorize(self._attributes(verb, resource, namespace, name, subresource, fields))
         return registry
+
+    def _virtual(self, registry: Registry, subresource: str) -> Virtual | None:
+        return registry.virtual(subresource) or self._server.virtual(registry.resource, subresource)
 
     def _call(self, registry: Registry, namespace: str, name: str, subresource: str = "", manager: str = "") -> Call:
         return Call(

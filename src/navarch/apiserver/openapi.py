@@ -16,6 +16,7 @@ import orjson
 
 from navarch.api import schemas
 from navarch.api.kind import Kind, Subresource, Version
+from navarch.apiserver.discovery import subresources_of
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import GroupVersion, Obj
 
@@ -28,6 +29,8 @@ _PATCHES = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
+_CUSTOM_MEDIA = ("application/json", "application/yaml")
+_CUSTOM_PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _INFO = {"title": "Kubernetes", "version": "1.36"}
 _SECURITY = {
     "BearerToken": {"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer token"},
@@ -72,6 +75,16 @@ class Operation(NamedTuple):
     answer: str
     """Definition of the answer; empty: text."""
     gvk: Obj
+    custom: bool = False
+    """Of a custom resource: neither protobuf nor strategic merge patches."""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        return _CUSTOM_MEDIA if self.custom else _MEDIA
+
+    @property
+    def patches(self) -> tuple[str, ...]:
+        return _CUSTOM_PATCHES if self.custom else _PATCHES
 
 
 def operations(group: str, version: str, kinds: Iterable[Kind]) -> Iterator[Operation]:
@@ -101,7 +114,9 @@ def _of_kind(kind: Kind, served: Version) -> Iterator[Operation]:
     unit = _camel(served.gv) + scope + kind.kind
 
     def operation(path: str, method: str, action: str, verb: str, query: tuple[str, ...], body: str, answer: str):
-        return Operation(path, method, action, verb, f"{action} {kind.kind}", query, body, answer, gvk)
+        return Operation(
+            path, method, action, verb, f"{action} {kind.kind}", query, body, answer, gvk, kind.typed_items
+        )
 
     has = kind.verbs.__contains__
     if has("list"):
@@ -124,7 +139,7 @@ def _of_kind(kind: Kind, served: Version) -> Iterator[Operation]:
         yield operation(one, "delete", "delete", f"delete{unit}", _DELETE, f"{_META}.DeleteOptions", gone)
     if has("patch"):
         yield operation(one, "patch", "patch", f"patch{unit}", (*_WRITE, "force"), f"{_META}.Patch", definition)
-    for subresource in kind.subresources:
+    for subresource in subresources_of(kind, served):
         yield from _of_subresource(f"{one}/{subresource.name}", unit, subresource, kind, served)
 
 
@@ -150,7 +165,9 @@ def _of_subresource(path: str, unit: str, subresource: Subresource, kind: Kind, 
         action = "connect" if not definition else {"create": "post", "update": "put"}.get(verb, verb)
         what = f"{action} {subresource.name} of {kind.kind}"
         gvk = _gvk(group, version, subresource.kind)
-        yield Operation(path, method, action, f"{word}{unit}{suffix}", what, query, body, definition, gvk)
+        yield Operation(
+            path, method, action, f"{word}{unit}{suffix}", what, query, body, definition, gvk, kind.typed_items
+        )
 
 
 def _sibling(group: str, version: str, kind: str) -> str:
@@ -270,20 +287,25 @@ _V3_SHAPES = {
 # -- documents
 
 
-def v3_index(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
-    """`/openapi/v3`: every group version with the address of its document. The hash in it changes when the kinds do."""
+def v3_index(kinds: Sequence[Kind], marks: Mapping[tuple[str, str], str] | None = None) -> bytes:
+    """`/openapi/v3`: every group version with the address of its document. The hash in it changes when the kinds do;
+    `marks` changes with the schemas of custom kinds, by group and version."""
     paths: Obj = {}
-    for group, version in sorted({(v.group, v.version) for kind in kinds for v in kind.versions}):
+    served: dict[tuple[str, str], list[Kind]] = {}
+    for kind in kinds:
+        for version in kind.versions:
+            served.setdefault((version.group, version.version), []).append(kind)
+    for group, version in sorted(served):
         path = f"apis/{group}/{version}" if group else f"api/{version}"
-        digest = _digest(group, version, kinds, extra or {})
+        digest = _digest(group, version, served[group, version], (marks or {}).get((group, version), ""))
         paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
     return orjson.dumps({"paths": paths})
 
 
-def _digest(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[str, Obj]) -> str:
+def _digest(group: str, version: str, kinds: Sequence[Kind], mark: str) -> str:
     found = operations(group, version, kinds)
-    facts = [(op.path, op.method, op.body, op.answer, extra.get(op.answer)) for op in found]
-    return hashlib.sha512(orjson.dumps([_INFO["version"], facts])).hexdigest().upper()
+    facts = [(op.path, op.method, op.body, op.answer) for op in found]
+    return hashlib.sha512(orjson.dumps([_INFO["version"], facts, mark])).hexdigest().upper()
 
 
 def v3_document(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
@@ -320,12 +342,12 @@ def _v3_operation(op: Operation, gv: GroupVersion) -> Obj:
         "description": op.description,
         "operationId": op.id,
         "parameters": [_v3_parameter(name, "query", *_QUERY[name]) for name in op.query],
-        "responses": _answers(op, {"content": {media: {"schema": answer} for media in _MEDIA}}),
+        "responses": _answers(op, {"content": {media: {"schema": answer} for media in op.media}}),
         "x-kubernetes-action": op.action,
         "x-kubernetes-group-version-kind": op.gvk,
     }
     if op.body:
-        media = _PATCHES if op.method == "patch" else ("*/*",)
+        media = op.patches if op.method == "patch" else ("*/*",)
         shaped["requestBody"] = {"content": {name: {"schema": {"$ref": _V3 + op.body}} for name in media}}
     return shaped
 
@@ -381,8 +403,8 @@ def _v2_operation(op: Operation, gv: GroupVersion) -> Obj:
     answer: Obj = {"type": "string"} if not op.answer else {"$ref": _V2 + op.answer}
     return {
         "description": op.description,
-        "consumes": list(_PATCHES) if op.method == "patch" else ["*/*"],
-        "produces": list(_MEDIA),
+        "consumes": list(op.patches) if op.method == "patch" else ["*/*"],
+        "produces": list(op.media),
         "schemes": ["https"],
         "tags": [f"{gv.group.split('.')[0] or 'core'}_{gv.version}"],
         "operationId": op.id,

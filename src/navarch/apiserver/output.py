@@ -9,7 +9,7 @@ import orjson
 
 from navarch.api import wire
 from navarch.api.kind import Kind, Version
-from navarch.api.schemas import has, schema
+from navarch.api.schemas import has
 from navarch.apiserver import codec
 from navarch.apiserver.negotiate import JSON, PROTOBUF, Output, dump, encode
 from navarch.apiserver.registry.listing import Page
@@ -122,14 +122,14 @@ class View:
         separator = b"," + begin
         at, count = 0, len(entries)
         while at < count:
-            piece = [b"" if at else begin]
-            size = 0
+            first, size = not at, 0
+            piece = [begin if first else b""]
             while at < count and size < PIECE:
                 data = entries[at].data
                 piece.append(data[start:])
                 size += len(data)
                 at += 1
-            if piece[0]:
+            if first:
                 piece[:2] = [piece[0] + piece[1]]
             yield separator.join(piece)
 
@@ -172,8 +172,8 @@ class View:
 
     def _zero(self, metadata: Obj) -> Obj:
         """An object that is nothing but its metadata, as the kind's row can print it."""
-        definition = self._kind.hub.definition
-        obj = normalise(schema(definition), {}) if has(definition) else {}
+        hub = self._kind.hub
+        obj = normalise(hub.schema, {}) if has(hub.definition) else {}
         return {**obj, "metadata": {"name": "", **metadata}}
 
     def error(self, status: Obj) -> bytes:

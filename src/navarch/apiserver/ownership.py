@@ -24,7 +24,6 @@ from navarch.machinery.apply.managers import APPLY, UPDATE, Managed
 from navarch.machinery.apply.updater import Applied, Conflicts, Versions
 from navarch.machinery.clock import World, rfc3339
 from navarch.machinery.errors import StatusError
-from navarch.machinery.normalise import normalise
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import Obj
 
@@ -321,7 +320,7 @@ class _Served:
         found = self._version(version)
         if found is not None and found.group != self._group:
             return None
-        return schema(found.definition) if found is not None else None
+        return found.schema if found is not None else None
 
     def convert(self, tree: Obj, version: str) -> Obj:
         if tree["apiVersion"] == version:
@@ -331,7 +330,7 @@ class _Served:
         if not tree.get("metadata"):
             return self.nothing(target)
         if source is not self._kind.hub:
-            tree = normalise(schema(source.definition), trees.copy(tree))
+            tree = source.normalised(trees.copy(tree))
             tree = source.decode(tree) if source.decode is not None else tree
             tree["apiVersion"] = str(self._kind.hub.gv)
         return codec.from_hub(self._kind, target, tree)

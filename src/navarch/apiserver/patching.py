@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from navarch.api.kind import Version
-from navarch.api.schemas import schema
 from navarch.client.interface import PatchType
 from navarch.machinery import errors
 from navarch.machinery.errors import StatusError
@@ -39,7 +38,7 @@ class Patch:
         change = self._object()
         if self.type == "merge":
             return apply_merge_patch(tree, change)
-        return apply_strategic_patch(tree, change, schema(version.definition))
+        return apply_strategic_patch(tree, change, version.schema)
 
     def applied_to_virtual(self, tree: Obj) -> Obj:
         """The same for an object without a schema of its own kind (a Scale): its lists are all atomic."""

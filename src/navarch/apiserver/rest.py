@@ -13,6 +13,7 @@ from navarch.api import wire
 from navarch.api.kind import Kind, Version
 from navarch.api.schemas import schema
 from navarch.apiserver import codec, negotiate, options
+from navarch.apiserver.customresources.conversion import converting
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
 from navarch.apiserver.output import View, partial
@@ -71,8 +72,34 @@ class Rest:
     def groups(self) -> set[tuple[str, str]]:
         return {(group, version) for group, version, _ in (*self._served, *self._asked)}
 
+    def serve(self, registry: Registry) -> None:
+        """One version of a custom kind, from now on."""
+        hub = registry.kind.hub
+        self._served[hub.group, hub.version, registry.kind.plural] = (registry, hub)
+
+    def unserve(self, kind: Kind) -> None:
+        for version in kind.versions:
+            self._served.pop((version.group, version.version, kind.plural), None)
+
     def handle(self, request: Request, target: RequestInfo) -> Answer:
         """Raises StatusError."""
+        served = self._served.get((target.group, target.version, target.resource))
+        if served is not None and served[0].converting:
+            return self._converting(request, target)
+        return self._handle(request, target)
+
+    async def _converting(self, request: Request, target: RequestInfo) -> Response:
+        """Of a kind that a webhook converts: run again after each conversion that was needed."""
+        warned = len(request.warnings)
+
+        async def attempt() -> Response:
+            del request.warnings[warned:]
+            answer = self._handle(request, target)
+            return await answer if isinstance(answer, Awaitable) else answer
+
+        return await converting(attempt)
+
+    def _handle(self, request: Request, target: RequestInfo) -> Answer:
         served = self._served.get((target.group, target.version, target.resource))
         if served is None or target.verb == "proxy":
             if ephemeral := self._asked.get((target.group, target.version, target.resource)):
@@ -237,10 +264,10 @@ class Rest:
         """The body's tree; duplicate fields warned about or refused."""
         body = read_body(request, registry.kind.kind, version.definition, validation != "Ignore")
         if body.duplicates:
-            shape, unknown = schema(version.definition), list[str]()
+            unknown = list[str]()
             if validation == codec.STRICT:
-                decode.normalise(shape, trees.copy(body.tree), unknown)
-                raise decode.strict_error(shape, body.tree, decode.strict_errors(unknown, body.duplicates))
+                version.normalised(trees.copy(body.tree), unknown)
+                raise decode.strict_error(version.schema, body.tree, decode.strict_errors(unknown, body.duplicates))
             warnings.extend(decode.strict_errors([], body.duplicates))
         return body.tree
 
@@ -272,7 +299,7 @@ class Rest:
         view = self._view(request, registry.kind, version)
         call, validation = self._call(request, target, version, "PatchOptions", subresource)
         try:
-            patch = read_patch(request, validation)
+            patch = read_patch(request, validation, registry.patch_types)
         except StatusError as err:
             if err.code == 400 and "apply-patch" not in request.headers.get("content-type", ""):
                 registry.get(target.namespace, target.name)  # that nothing is there is told before
@@ -315,7 +342,7 @@ class Rest:
             if not _carries(request.method, target, found.verbs):
                 raise errors.method_not_allowed()
             return carried(request, target) if name == "log" else self._connect(request, target, registry, carried)
-        if virtual := self._server.virtual(registry.resource, name):
+        if virtual := registry.virtual(name) or self._server.virtual(registry.resource, name):
             return self._virtual(request, target, registry, version, virtual)
         if request.method in ("GET", "HEAD") and "get" in found.verbs:
             return self._get(request, target, registry, version)
@@ -440,12 +467,14 @@ def _deleted(registry: Registry, entry: Entry) -> Obj:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def read_patch(request: Request, validation: str = codec.IGNORE) -> Patch:
-    """The patch of a PATCH request. Raises 400 and 415."""
+def read_patch(request: Request, validation: str = codec.IGNORE, types: Sequence[str] = ()) -> Patch:
+    """The patch of a PATCH request. Raises 400 and 415. `types`: media types that are taken; empty: all."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = PATCH_TYPES.get(media)
     if kind is None:
         raise errors.unsupported_patch_type()
+    if types and media not in types:
+        raise errors.unfit_patch_type(types)
     force = request.param("force")
     if kind != "apply":
         if force:

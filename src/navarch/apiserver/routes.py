@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
 from navarch import __version__
+from navarch.api.apiextensions.kinds import CustomKind
+from navarch.api.kind import Kind
 from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
 from navarch.apiserver.negotiate import JSON, dump, is_pretty
 from navarch.apiserver.request import Handler, Request, Response
@@ -34,9 +36,10 @@ class Routes:
         config = server.config
         address = f"{config.advertise_address}:{config.advertise_port}"
         self._server = server
-        self._discovery = Discovery(server.kinds, address)
+        self._discovery = Discovery(server.scheme, address)
         self._address = address
         self._documents: dict[str, asyncio.Task[bytes]] = {}
+        self._revision = 0
         self._started = False
         self.checks: dict[str, Check] = {
             "ping": lambda: True,
@@ -113,19 +116,28 @@ class Routes:
     def _maker(self, parts: list[str]) -> Callable[[], bytes] | None:
         from navarch.apiserver import openapi
 
-        kinds = self._server.kinds
+        kinds, custom = self._kinds()
         match parts[1:]:
             case ["v2"]:
                 return lambda: orjson.dumps(self._swagger())
             case ["v3"]:
                 others = self._server.aggregator.openapi_paths()
-                return lambda: _with_paths(openapi.v3_index(kinds), others)
+                return lambda: _with_paths(openapi.v3_index(kinds, _marks(custom)), others)
             case ["v3", "api", version] if version in self._discovery.versions(""):
                 return lambda: openapi.v3_document("", version, kinds)
             case ["v3", "apis", group, version] if version in self._discovery.versions(group):
-                return lambda: openapi.v3_document(group, version, kinds)
+                mine = [kind for kind in custom if kind.resource.group == group]
+                return lambda: openapi.v3_document(group, version, kinds, _published(mine, version))
             case _:
                 return None
+
+    def _kinds(self) -> tuple[Sequence[Kind], list[CustomKind]]:
+        """What is served now; the documents of what was are forgotten."""
+        scheme = self._server.scheme
+        if self._revision != scheme.revision:
+            self._revision = scheme.revision
+            self._documents.clear()
+        return scheme.kinds, list(self._server.custom.kinds())
 
     def _protobuf(self, request: Request) -> Answer:
         from navarch.apiserver import openapi_protobuf
@@ -139,7 +151,8 @@ class Routes:
         from navarch.apiserver import openapi
         from navarch.apiserver.aggregation import merging
 
-        tree = openapi.v2_tree(self._server.kinds)
+        kinds, custom = self._kinds()
+        tree = openapi.v2_tree(kinds, _published(custom, old=True))
         others = self._server.aggregator.swaggers()
         return merging.swagger(tree, others) if others else tree
 
@@ -172,6 +185,29 @@ def _with_paths(index: bytes, others: Mapping[str, Obj]) -> bytes:
         return index
     tree = orjson.loads(index)
     return orjson.dumps({**tree, "paths": {**tree["paths"], **others}})
+
+
+def _published(kinds: Sequence[CustomKind], version: str = "", old: bool = False) -> dict[str, Obj]:
+    """The schemas of custom kinds by their names, of one version or all."""
+    from navarch.apiserver.customresources.openapi import definitions
+
+    found: dict[str, Obj] = {}
+    for kind in kinds:
+        for name in kind.served:
+            if version in ("", name):
+                found |= definitions(kind, name, old=old)
+    return found
+
+
+def _marks(kinds: Sequence[CustomKind]) -> dict[tuple[str, str], str]:
+    """What changes with the schemas of a group version."""
+    found: dict[tuple[str, str], str] = {}
+    for kind in sorted(kinds, key=lambda kind: kind.name):
+        digest = hashlib.sha256(orjson.dumps([kind.schema_of(name) for name in kind.served])).hexdigest()
+        for name in kind.served:
+            key = (kind.resource.group, name)
+            found[key] = found.get(key, "") + digest
+    return found
 
 
 def _public(tree: object, media: str) -> Response:

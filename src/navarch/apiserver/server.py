@@ -29,6 +29,7 @@ from navarch.apiserver.auth.rbac import RbacAuthorizer
 from navarch.apiserver.auth.tokens import ServiceAccountTokens
 from navarch.apiserver.auth.union import UnionAuthorizer
 from navarch.apiserver.auth.x509 import ClientCertificates
+from navarch.apiserver.customresources.serving import CustomResources
 from navarch.apiserver.fairness.dumps import handlers
 from navarch.apiserver.fairness.fairness import Fairness
 from navarch.apiserver.filters.access import authorize, denied
@@ -49,6 +50,7 @@ from navarch.apiserver.relaying import KubeletAccess, Pools
 from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.rest import Rest
 from navarch.apiserver.routes import Routes
+from navarch.apiserver.scheme import Scheme
 from navarch.apiserver.services import SERVICE_NAME, Services
 from navarch.apiserver.usage.scraper import Scraper, kubelets
 from navarch.apiserver.watchcache import CacheSet
@@ -117,7 +119,7 @@ class ApiServer:
         self.store = store = EncryptedStore(store, config.encryption) if config.encryption else store
         self.world = world
         self.config = config
-        self.kinds: tuple[Kind, ...] = kinds()
+        self.scheme = Scheme(kinds())
         self.caches = CacheSet(store, self.kinds)
         services = Services(self.lookup, self.slices_of)
         self.webhooks = Webhooks(services)
@@ -146,11 +148,13 @@ class ApiServer:
         self._carried: dict[tuple[GroupResource, str], Carried] = carried_resources(self, self._pools)
         self._rest = Rest(self)
         self._groups = self._rest.groups()
+        self._counted: dict[tuple[str, str, str], frozenset[str]] = {}
         self.started = False
         self.components: set[str] = set()
         """Parts of the control plane that run in this process: `controller-manager`, `scheduler`."""
         self._rewriting: asyncio.Task[int] | None = None
         self._flow_statuses = FlowStatuses(self)
+        self.custom = CustomResources(self)
         self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
         self.metrics = Metrics()
@@ -160,16 +164,14 @@ class ApiServer:
         """Answers an HTTP request: all filters, then the resource or path it names."""
         self.handle_as: Handler = with_statuses(self._known)
         """Answers a request whose user is known: authorization, then the resource or path it names."""
+        self.system_user = SYSTEM
         self.system = InProcessClient(self, SYSTEM, "kube-apiserver")
         """The server's own client: may do everything."""
 
     def _chain(self) -> Handler:
-        served = {
-            (version.group, version.version, kind.plural): frozenset(s.name for s in kind.subresources)
-            for kind in self.kinds
-            for version in kind.versions
-        }
-        counted = RequestMetrics(self.metrics, served, self._watches)
+        for kind in self.kinds:
+            self._count(kind)
+        counted = RequestMetrics(self.metrics, self._counted, self._watches)
         anonymous = self.config.authentication.anonymous
         authenticator = Union(self._authenticators())
         filters = standard_filters(
@@ -198,6 +200,36 @@ class ApiServer:
     def _number(self, resource: GroupResource) -> int:
         cache = self.caches.get(resource)
         return len(cache) if cache is not None else 0
+
+    def _count(self, kind: Kind) -> None:
+        subresources = frozenset(s.name for s in kind.subresources)
+        for version in kind.versions:
+            self._counted[version.group, version.version, kind.plural] = subresources
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """All that are served."""
+        return self.scheme.kinds
+
+    # -- custom kinds
+
+    def serve(self, kind: Kind, registries: Mapping[str, Registry], storage: Registry) -> None:
+        """A custom kind, from now on: registries by version, and that of the version that is stored."""
+        self.registries[kind.group_resource] = storage
+        self.scheme.put(kind)
+        self._count(kind)
+        for registry in registries.values():
+            self._rest.serve(registry)
+        self._groups.update((version.group, version.version) for version in kind.versions)
+
+    def unserve(self, kind: Kind) -> None:
+        """No more."""
+        self.registries.pop(kind.group_resource, None)
+        self.scheme.drop(kind)
+        self._rest.unserve(kind)
+        self._groups = self._rest.groups()
+        for version in kind.versions:
+            self._counted.pop((version.group, version.version, kind.plural), None)
 
     def _audit(self) -> Audit | None:
         if self.config.audit is None:
@@ -265,6 +297,7 @@ class ApiServer:
         for registry in self.registries.values():
             registry.start()
         await bootstrap.ensure(self)
+        await self.custom.start()
         self._flow_statuses.start()
         self.aggregator.start()
         if self.fairness is not None:
@@ -279,6 +312,7 @@ class ApiServer:
         self.usage.stop()
         if self.fairness is not None:
             self.fairness.stop()
+        self.custom.stop()
         if self._rewriting is not None:
             self._rewriting.cancel()
         if isinstance(self.store, EncryptedStore):

@@ -12,6 +12,7 @@ import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,6 +20,9 @@ from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Change, Fanout
 from navarch.machinery.types import GroupResource, Obj
 from navarch.store.interface import Event, Store, WatchHandle
+
+if TYPE_CHECKING:
+    from navarch.apiserver.customresources.cache import CustomCache
 
 ROOT = "/registry/"
 LOAD_PAGE = 2_000
@@ -224,6 +228,26 @@ class CacheSet:
         for kind in kinds:
             if not kind.ephemeral:
                 self._add(ResourceCache(kind, self))
+
+    async def add(self, cache: CustomCache) -> None:
+        """Loads a resource that comes while the server runs, and keeps it up to date."""
+        self._add(cache)
+        entries: list[Entry] = []
+        revision, start = 0, cache.prefix
+        while True:
+            page = await self.store.range(cache.prefix, start=start, limit=LOAD_PAGE, revision=revision)
+            revision = page.revision
+            entries += [cache.entry(kv.key, kv.value, kv.mod_revision) for kv in page.kvs]
+            if not page.remaining:
+                break
+            start = page.kvs[-1].key + "\0"
+            await asyncio.sleep(0)
+        cache.fill(revision, entries)
+
+    def drop(self, cache: ResourceCache) -> None:
+        """The resource is served no more."""
+        self._caches.pop(cache.kind.group_resource, None)
+        self._by_prefix.pop(cache.prefix, None)
 
     def _add(self, cache: ResourceCache) -> None:
         self._caches[cache.kind.group_resource] = cache

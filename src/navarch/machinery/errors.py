@@ -150,6 +150,15 @@ def unsupported_patch_type() -> StatusError:
     return StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
+def unfit_patch_type(types: Iterable[str]) -> StatusError:
+    """A patch type that is one, but not of this resource."""
+    return StatusError(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(types),
+    )
+
+
 def entity_too_large(message: str) -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
 
@@ -233,10 +242,12 @@ def show(value: Any) -> str:
 class FieldErrors:
     """Collects field errors in the order they are found. Paths are upstream's: `spec.ports[0].name`, `data[key]`."""
 
-    __slots__ = ("items",)
+    __slots__ = ("items", "warnings")
 
     def __init__(self) -> None:
         self.items: list[FieldError] = []
+        self.warnings: list[str] = []
+        """What is wrong, too, but may stay: texts for Warning headers."""
 
     def __bool__(self) -> bool:
         return bool(self.items)

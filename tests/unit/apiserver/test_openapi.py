@@ -101,4 +101,4 @@ def test_given_definitions_describe_custom_resources() -> None:
     extra = {"io.x.v1.Widget": {"type": "object", "properties": {"spec": {"type": "string"}}}}
     document = orjson.loads(openapi.v3_document("x.io", "v1", [widget], extra))
     assert document["components"]["schemas"]["io.x.v1.Widget"]["properties"] == {"spec": {"type": "string"}}
-    assert openapi.v3_index([widget], extra) != openapi.v3_index([widget], {"io.x.v1.Widget": {"type": "object"}})
+    assert openapi.v3_index([widget], {("x.io", "v1"): "1"}) != openapi.v3_index([widget], {("x.io", "v1"): "2"})

@@ -70,10 +70,11 @@ def prepare_update(obj: Obj, old: Obj) -> None:
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
-    name, spec = obj["metadata"].get("name", ""), obj["spec"]
-    plural = (spec.get("names") or {}).get("plural", "")
-    if name and name != f"{plural}.{spec.get('group', '')}":
-        errs.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
+    spec = obj["spec"]
+    wanted = f"{(spec.get('names') or {}).get('plural', '')}.{spec.get('group', '')}"
+    for field in ("generateName", "name"):
+        if (name := obj["metadata"].get(field, "")) and name != wanted:
+            errs.invalid(f"metadata.{field}", name, 'must be spec.names.plural+"."+spec.group')
     validate_status(obj.get("status") or {}, errs)
     validate_stored_versions(obj, errs)
     if spec.get("preserveUnknownFields"):
@@ -185,6 +186,7 @@ KIND = Kind(
     warnings=warnings,
     has_generation=True,
     allow_unconditional_update=False,
+    qualified_finalizers=False,
     columns=NAME_AND_CREATION,
     row=creation_row,
 )

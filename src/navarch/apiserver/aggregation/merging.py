@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from navarch.api.apiextensions.kinds import version_order
 from navarch.apiserver.aggregation.remote import Remote
-from navarch.apiserver.discovery import REGISTRATION, version_order
+from navarch.apiserver.discovery import REGISTRATION
 from navarch.machinery.types import Obj
 
 Priority = Callable[[str], int]

@@ -7,8 +7,8 @@ subclass that overrides the `begin_*` and `after_*` hooks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import orjson
 
@@ -17,8 +17,10 @@ from navarch.api.meta import validate_finalizer_names, validate_metadata, valida
 from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Body, Operation
+from navarch.apiserver.fanout import Encoder
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
+from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.watchcache import Entry, ResourceCache
 from navarch.machinery import errors
 from navarch.machinery.clock import World, rfc3339
@@ -65,6 +67,10 @@ class Registry:
 
     returns_deleted: bool = False
     """Whether DELETE answers the object instead of a Status."""
+    patch_types: tuple[str, ...] = ()
+    """The media types of patches that it takes; empty: all."""
+    converting: bool = False
+    """Whether its reads and writes may raise NotConverted (customresources/conversion.py)."""
 
     def __init__(self, kind: Kind, cache: ResourceCache, env: Environment) -> None:
         self.kind = kind
@@ -100,6 +106,16 @@ class Registry:
             and not metadata.get("finalizers")
             and not metadata.get("deletionGracePeriodSeconds")
         )
+
+    def virtual(self, subresource: str) -> Virtual | None:
+        """The handler of a subresource that is an object of its own kind, where it is this registry's own."""
+        return None
+
+    def through(
+        self, encoder: Encoder, sink: Callable[[Sequence[Any]], None], closed: Callable[[], None]
+    ) -> tuple[Encoder, Callable[[Sequence[Any]], None]]:
+        """What stands between a fan-out and a watch's own encoder and sink; `closed` ends the watch."""
+        return encoder, sink
 
     def rules(self, subresource: str) -> tuple[Prepare, ValidateUpdate]:
         """How an update through a subresource (not `status`) is prepared and validated."""
@@ -188,12 +204,13 @@ class Registry:
         kind.normalise(obj)
         errs = FieldErrors()
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
-        if metadata.get("finalizers") and not kind.typed_items:
+        if kind.qualified_finalizers and metadata.get("finalizers"):
             validate_finalizer_names(metadata, errs)
         kind.validate(obj, errs)
         call.version.validate_create(obj, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
+        call.warnings.extend(errs.warnings)
         if kind.warnings is not None:
             call.warnings.extend(kind.warnings(obj, None))
         await self.env.admission.validate(self.admission_request(call, "CREATE", obj, None))
@@ -295,7 +312,7 @@ class Registry:
             self._count_generation(obj, old)
             kind.normalise(obj)
         validate_metadata(metadata, kind.namespaced, kind.name_is_valid, errs)
-        if metadata.get("finalizers") and not kind.typed_items:
+        if kind.qualified_finalizers and metadata.get("finalizers"):
             validate_finalizer_names(metadata, errs)
         validate_metadata_update(metadata, old_metadata, errs)
         if call.subresource == "status":
@@ -308,6 +325,7 @@ class Registry:
             call.version.validate_update(obj, old, errs)
         if errs:
             raise errors.invalid(kind.group_kind, metadata.get("name", ""), errs)
+        call.warnings.extend(errs.warnings)
         if kind.warnings is not None and not call.subresource:
             call.warnings.extend(kind.warnings(obj, old))
 

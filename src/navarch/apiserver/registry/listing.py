@@ -299,6 +299,7 @@ def open_watch(
     initial = options.send_initial_events if options.send_initial_events is not None else not wanted
     if wanted and not initial and wanted < fanout.floor:
         raise errors.expired(f"too old resource version: {wanted} ({fanout.floor})")
+    encoder, sink = registry.through(encoder, sink, closed)
     watcher = Watcher(fanout, encoder, sink, closed, selection.matches, selection.bucket, options.bookmarks)
     if initial:
         page = _page_of_cache(registry, selection, ListOptions(), current, "")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from navarch.api.apiextensions.custom import at_path
 from navarch.api.kind import Kind
 from navarch.api.schemas import schema
 from navarch.apiserver.admission.interface import Body
@@ -37,9 +38,30 @@ class Scale(Virtual):
     def __init__(self, registry: Registry, ownership: ScaleOwnership) -> None:
         self._registry = registry
         self._ownership = ownership
+        self._paths: Obj | None = registry.kind.extra.get("scale")
+        """Where a custom resource has its replicas and its selector."""
 
     async def get(self, call: Call) -> Obj:
-        return scale_of(self._registry.get(call.namespace, call.name).obj)
+        obj = self._registry.get(call.namespace, call.name).obj
+        if self._paths is not None and at_path(obj, self._paths["spec"]) is None:
+            raise errors.internal(f'the spec replicas field "{self._paths["spec"]}" does not exist')
+        return self._scale_of(obj)
+
+    def _scale_of(self, obj: Obj) -> Obj:
+        if self._paths is None:
+            return scale_of(obj)
+        paths = self._paths
+        selector = at_path(obj, paths["selector"]) if paths["selector"] else ""
+        return _shown(obj, at_path(obj, paths["spec"]) or 0, at_path(obj, paths["status"]) or 0, selector or "")
+
+    def _set(self, obj: Obj, replicas: int) -> None:
+        if self._paths is None:
+            obj["spec"]["replicas"] = replicas
+            return
+        *steps, last = self._paths["spec"].removeprefix(".").split(".")
+        for step in steps:
+            obj = obj.setdefault(step, {})
+        obj[last] = replicas
 
     async def update(self, call: Call, change: Change) -> Obj:
         def make(call: Call, entries: list[Obj], old: Obj) -> tuple[Obj, list[Obj]]:
@@ -65,13 +87,15 @@ class Scale(Virtual):
             if existing is None:
                 raise errors.not_found(registry.resource, call.name)
             entries: list[Obj] = existing.obj["metadata"].get("managedFields") or []
-            wanted, entries = change(call, entries, scale_of(existing.obj))
-            request = registry.admission_request(replace(plain, face=None), "UPDATE", wanted, scale_of(existing.obj))
+            wanted, entries = change(call, entries, self._scale_of(existing.obj))
+            request = registry.admission_request(
+                replace(plain, face=None), "UPDATE", wanted, self._scale_of(existing.obj)
+            )
             request.subresource, request.body = FACE.subresource, FACE.body
             await registry.env.admission.admit(request)
             _check(registry, call, existing, wanted)
             obj = existing.private()
-            obj["spec"]["replicas"] = trees.get(wanted, "spec", "replicas", default=0)
+            self._set(obj, trees.get(wanted, "spec", "replicas", default=0))
             obj["metadata"].pop("managedFields", None)
             if entries:
                 obj["metadata"]["managedFields"] = entries
@@ -93,7 +117,7 @@ class Scale(Virtual):
             face=FACE,
         )
         entry, _ = await registry.update(plain, make)
-        return scale_of(entry.obj)
+        return self._scale_of(entry.obj)
 
 
 def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj) -> None:
@@ -112,13 +136,17 @@ def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj) -> None
 
 def scale_of(obj: Obj) -> Obj:
     """The Scale that shows a workload."""
+    replicas = trees.get(obj, "spec", "replicas", default=0)
+    running = trees.get(obj, "status", "replicas", default=0)
+    return _shown(obj, replicas, running, selector_text(trees.get(obj, "spec", "selector")))
+
+
+def _shown(obj: Obj, replicas: int, running: int, selector: str) -> Obj:
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    spec: Obj = {}
-    if replicas := trees.get(obj, "spec", "replicas", default=0):
-        spec["replicas"] = replicas
-    status: Obj = {"replicas": trees.get(obj, "status", "replicas", default=0)}
-    if selector := selector_text(trees.get(obj, "spec", "selector")):
+    spec: Obj = {"replicas": replicas} if replicas else {}
+    status: Obj = {"replicas": running}
+    if selector:
         status["selector"] = selector
     return {
         "kind": "Scale",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from navarch.api.kind import Kind
 from navarch.api.metrics.samples import GROUP as METRICS
+from navarch.apiserver.customresources.definitions import DefinitionRegistry
 from navarch.apiserver.registry.addresses import ServiceRanges
 from navarch.apiserver.registry.apiservices import ApiServiceRegistry
 from navarch.apiserver.registry.certificates import CertificateRequestRegistry
@@ -63,6 +64,7 @@ SPECIAL: Mapping[GroupResource, Make] = {
     GroupResource("", "pods"): PodRegistry,
     GroupResource("", "namespaces"): NamespaceRegistry,
     GroupResource("", "persistentvolumes"): VolumeRegistry,
+    GroupResource("apiextensions.k8s.io", "customresourcedefinitions"): DefinitionRegistry,
     GroupResource("batch", "jobs"): JobRegistry,
     GroupResource("certificates.k8s.io", "certificatesigningrequests"): CertificateRequestRegistry,
     GroupResource("apiregistration.k8s.io", "apiservices"): ApiServiceRegistry,
