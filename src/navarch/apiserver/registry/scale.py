@@ -38,7 +38,7 @@ class Scale(Virtual):
     def __init__(self, registry: Registry, ownership: ScaleOwnership) -> None:
         self._registry = registry
         self._ownership = ownership
-        self._paths: Obj | None = registry.kind.extra.get("scale")
+        self._paths: Obj | None = registry.kind.extra.get("scale") if registry.kind.typed_items else None
         """Where a custom resource has its replicas and its selector."""
 
     async def get(self, call: Call) -> Obj:
