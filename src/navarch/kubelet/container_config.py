@@ -50,6 +50,7 @@ class ContainerInputs:
     image_ref: str
     environment: Mapping[str, str]
     mounts: Sequence[Tree]
+    devices: Sequence[Tree]
     attempt: int
     log_path: str
     memory_capacity: int
@@ -118,6 +119,7 @@ def container_config(pod: Obj, container: Obj, inputs: ContainerInputs) -> Tree:
         "working_dir": container.get("workingDir", ""),
         "envs": [{"key": key, "value": value.encode()} for key, value in values.items()],
         "mounts": list(inputs.mounts),
+        "devices": list(inputs.devices),
         "labels": {**labels(pod), CONTAINER_NAME: container["name"]},
         "annotations": {
             CONTAINER_HASH: container_hash(container),

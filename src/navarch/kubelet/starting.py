@@ -194,6 +194,7 @@ class Starter:
             image_ref=image,
             environment=values,
             mounts=mounts,
+            devices=_devices(spec, volumes),
             attempt=item.attempt,
             log_path=f"{spec['name']}/{item.attempt}.log",
             memory_capacity=context.memory,
@@ -249,6 +250,18 @@ class Starter:
             own = ""
         aliases = hosts_file(pod, [], domain).partition("# Entries added by HostAliases.")
         return f"# Kubernetes-managed hosts file (host network).\n{own}{aliases[1]}{aliases[2]}"
+
+
+def _devices(container: Obj, volumes: Mapping[str, Any]) -> list[Tree]:
+    """The block devices that a container is given. Raises ConfigError."""
+    found: list[Tree] = []
+    for device in container.get("volumeDevices") or ():
+        volume = volumes.get(device["name"])
+        if volume is None:
+            raise ConfigError(f'cannot find volume "{device["name"]}" to pass into container "{container["name"]}"')
+        permissions = "r" if volume.read_only else "mrw"
+        found.append({"container_path": device["devicePath"], "host_path": volume.path, "permissions": permissions})
+    return found
 
 
 def _must_not_be_root(pod: Obj, container: Obj) -> bool:

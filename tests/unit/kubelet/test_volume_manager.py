@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,7 @@ async def claim(node: Node, name: str, source: dict[str, Any], owner: dict[str, 
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "1Gi"}},
             "volumeName": f"pv-{name}",
+            **({"volumeMode": source["volumeMode"]} if "volumeMode" in source else {}),
         },
     }
     made = await node.client.create(PERSISTENT_VOLUME_CLAIMS, wanted, NS)
@@ -234,6 +236,52 @@ async def test_a_local_volume_is_given_to_the_pods_group(node: Node, tmp_path: P
     assert mode(tmp_path / "disk" / "file") == 0o600  # the root says that all is done
     await node.manager.unmount("u1")
     assert (tmp_path / "disk" / "file").read_text() == "x"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A block device of 64 MiB, with nothing on it."""
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    made = subprocess.run(["losetup", "-f", "--show", str(image)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no loop devices here: {made.stderr.strip()}")
+    yield made.stdout.strip()
+    mounting.unmount_below(tmp_path)
+    subprocess.run(["losetup", "-d", made.stdout.strip()], check=True)
+
+
+async def test_a_device_is_formatted_once_and_leaves_with_its_last_pod(node: Node, disk: str) -> None:
+    await claim(node, "data", {"local": {"path": disk}, "nodeAffinity": AFFINITY})
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+    first = (await node.manager.mount(pod(volume, uid="u1")))["v"].path
+    assert os.path.ismount(first)
+    Path(first, "file").write_text("x")
+    assert (await node.manager.mount(pod(volume, uid="u2")))["v"].path == first
+    await node.manager.unmount("u1")
+    assert Path(first, "file").read_text() == "x"
+    await node.manager.unmount("u2")
+    assert not os.path.exists(first)
+    again = (await node.manager.mount(pod(volume, uid="u3", fsGroup=77)))["v"].path
+    assert Path(again, "file").read_text() == "x" and os.stat(again).st_gid == 77
+    await node.manager.unmount("u3")
+
+
+async def test_a_device_is_handed_through_as_it_is(node: Node, disk: str) -> None:
+    await claim(node, "raw", {"local": {"path": disk}, "nodeAffinity": AFFINITY, "volumeMode": "Block"})
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "raw"}}
+    assert (await node.manager.mount(pod(volume)))["v"].path == disk
+    wrong = pod(volume, uid="u2")
+    wrong["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    with pytest.raises(VolumeError, match="volume v has volumeMode Block, but is specified in volumeMounts"):
+        await node.manager.mount(wrong)
+
+
+async def test_a_server_that_is_not_there_is_told_of(node: Node) -> None:
+    volume = {"name": "v", "nfs": {"server": "127.0.0.1", "path": "/none"}}
+    with pytest.raises(VolumeError, match='failed for volume "v"'):
+        await node.manager.mount(pod(volume))
 
 
 async def test_a_generic_ephemeral_volume_must_be_the_pods_own(node: Node, tmp_path: Path) -> None:

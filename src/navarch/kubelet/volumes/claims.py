@@ -81,11 +81,30 @@ async def claimed(client: Client, volume: Obj, pod: Obj) -> Claimed:
     return Claimed(found, bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")))
 
 
+def check_mode(found: Claimed, name: str, pod: Obj) -> None:
+    """A device is no folder. Raises VolumeError where a container takes one for the other."""
+    mode = found.volume["spec"].get("volumeMode") or "Filesystem"
+    other = "volumeMounts" if mode == "Block" else "volumeDevices"
+    spec = pod["spec"]
+    for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+        if any(use["name"] == name for use in container.get(other) or ()):
+            raise VolumeError(f"volume {name} has volumeMode {mode}, but is specified in {other}")
+
+
+def device_of(found: Claimed) -> Path | None:
+    """The block device behind a local volume, whichever mode it is used in; None where it is none. Raises VolumeError."""
+    if "local" not in found.volume["spec"]:
+        return None
+    path = Path(found.volume["spec"]["local"]["path"])
+    if not path.exists():
+        raise VolumeError(f'path "{path}" does not exist')
+    real = path.resolve()
+    return real if real.is_block_device() else None
+
+
 def path_of(found: Claimed, group: int | None, policy: str) -> str:
     """Where the volume is on this host, given to the pod's group. Raises VolumeError."""
     spec = found.volume["spec"]
-    if spec.get("volumeMode") == "Block":
-        raise VolumeError("volume has volumeMode Block, but is specified in volumeMounts")
     if "hostPath" in spec:  # as upstream: a host's own folder is nobody's to give away
         return host_path(spec["hostPath"])
     if "local" in spec:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from navarch.client.interface import Client
-from navarch.kubelet.volumes import atomic, claims, mounting, payload
+from navarch.kubelet.volumes import atomic, claims, filesystems, mounting, ownership, payload
 from navarch.kubelet.volumes.empty_dir import empty_dir, in_memory, on_disk
 from navarch.kubelet.volumes.host_path import host_path
 from navarch.kubelet.volumes.images import ImageVolumes
@@ -80,12 +80,14 @@ class VolumeManager:
 
     async def unmount(self, pod_uid: str) -> None:
         self._tokens.forget(pod_uid)
-        for key in [key for key in self._claimed if key[0] == pod_uid]:
-            del self._claimed[key]
+        given_back = [self._claimed.pop(key).volume.path for key in list(self._claimed) if key[0] == pod_uid]
         base = self._root / "pods" / pod_uid
         if self._images is not None:
             await self._images.unmount(base / "volumes")
         await asyncio.to_thread(_take_away, [base / "volume-subpaths", base / "volumes"])
+        for path in set(given_back) - {claim.volume.path for claim in self._claimed.values()}:
+            if path.startswith(f"{self._root}/plugins/"):  # a device that the last pod has left
+                await asyncio.to_thread(_take_away, [Path(path)])
 
     def claims(self) -> Iterator[tuple[str, str, str]]:
         """(namespace, claim, path) of the persistent volumes in use."""
@@ -107,6 +109,10 @@ class VolumeManager:
             return HostVolume(host_path(volume["hostPath"]), False)
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             return await self._persistent(pod, volume)
+        if "nfs" in volume:
+            folder = self._folder(pod, "nfs", volume["name"])
+            await filesystems.nfs(volume["nfs"], folder, False)
+            return HostVolume(str(folder), bool(volume["nfs"].get("readOnly")))
         if "image" in volume and self._images is not None:
             folder = self._folder(pod, "image", volume["name"])
             await self._images.mount(pod, volume["image"] or {}, folder)
@@ -133,12 +139,34 @@ class VolumeManager:
         key = (pod["metadata"]["uid"], volume["name"])
         if key not in self._claimed:
             found = await claims.claimed(self._client, volume, pod)
-            security = _security(pod)
-            group, policy = security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always"
-            path = await asyncio.to_thread(claims.path_of, found, group, policy)
+            claims.check_mode(found, volume["name"], pod)
+            path = await self._place(found, pod, volume["name"])
             namespace = pod["metadata"]["namespace"]
             self._claimed[key] = _Claim(namespace, claims.claim_name(volume, pod), HostVolume(path, found.read_only))
         return self._claimed[key].volume
+
+    async def _place(self, found: claims.Claimed, pod: Obj, name: str) -> str:
+        """Where a persistent volume is on this machine: a device, or a folder in which it is mounted or simply lies."""
+        spec, security = found.volume["spec"], _security(pod)
+        options: list[str] = spec.get("mountOptions") or []
+        device = claims.device_of(found)
+        if spec.get("volumeMode") == "Block":
+            if device is None:
+                raise VolumeError("volume has volumeMode Block, and is no block device")
+            return str(device)
+        if "nfs" in spec:
+            folder = self._folder(pod, "nfs", name)
+            await filesystems.nfs(spec["nfs"], folder, found.read_only, options)
+            return str(folder)
+        group, policy = security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always"
+        if device is not None:
+            folder = (
+                self._root / "plugins" / "kubernetes.io" / "local-volume" / "mounts" / found.volume["metadata"]["name"]
+            )
+            await filesystems.device(device, folder, spec["local"].get("fsType") or "", found.read_only, options)
+            await asyncio.to_thread(ownership.give_all, folder, group, found.read_only, policy)
+            return str(folder)
+        return await asyncio.to_thread(claims.path_of, found, group, policy)
 
     async def _payload(self, source: str, volume: Obj, pod: Obj) -> Payload:
         namespace = pod["metadata"]["namespace"]
