@@ -8,12 +8,13 @@ watcher that cannot keep up is paused and catches up from its cursor; one that f
 from __future__ import annotations
 
 import asyncio
-import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
+
+from navarch.machinery.clock import work_clock
 
 if TYPE_CHECKING:
     from navarch.apiserver.watchcache import Entry
@@ -253,7 +254,8 @@ class Fanout:
     def _pump(self) -> None:
         self._scheduled = False
         self._route()
-        deadline = time.perf_counter() + SLICE_SECONDS
+        clock = work_clock()
+        deadline = clock() + SLICE_SECONDS
         queue = self._queue
         while queue:
             watcher = queue.popleft()
@@ -261,7 +263,7 @@ class Fanout:
             if not watcher.open or watcher.paused:
                 continue
             self._advance(watcher)
-            if time.perf_counter() > deadline:
+            if clock() > deadline:
                 break
         if queue or self._unseen:
             self._schedule()

@@ -140,7 +140,8 @@ class InProcessClient:
         timer = self._server.world.call_later(timeout_seconds, close) if timeout_seconds else None
         try:
             while True:
-                await arrived.wait()
+                if not ended:  # it may end while the last batch is being used
+                    await arrived.wait()
                 arrived.clear()
                 if pending:
                     if len(pending) > PENDING_LIMIT:

@@ -15,7 +15,7 @@ from navarch.client.informer import Informer, InformerFactory
 from navarch.client.interface import Client, Resource
 from navarch.controlloop.execute import Executor, Outcome, is_conflict
 from navarch.controlloop.plan import Controller, Plan, Watch
-from navarch.controlloop.queue import ShutDown, WorkQueue
+from navarch.controlloop.queue import BACKOFF_LAST, ShutDown, WorkQueue
 from navarch.controlloop.recorder import Recorder
 from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
@@ -65,9 +65,10 @@ class ControllerLoop(Generic[T]):
         world: World,
         *,
         concurrency: int = 5,
+        backoff_last: float = BACKOFF_LAST,
     ) -> None:
         self.name = controller.name
-        self.queue: WorkQueue[Key] = WorkQueue(world)
+        self.queue: WorkQueue[Key] = WorkQueue(world, backoff_last)
         self.metrics = Metrics()
         self._controller = controller
         self._world = world

@@ -26,10 +26,11 @@ class ShutDown(Exception):
 class WorkQueue(Generic[K]):
     """First come, first served. A key added while it is processed waits until `done` says that it is free."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, backoff_last: float = BACKOFF_LAST) -> None:
         self.adds = 0
         """How many keys entered the queue, for metrics."""
         self._world = world
+        self._backoff_last = backoff_last
         self._order: deque[K] = deque()
         self._dirty: set[K] = set()
         self._processing: set[K] = set()
@@ -77,10 +78,10 @@ class WorkQueue(Generic[K]):
         return due
 
     def add_rate_limited(self, key: K) -> float:
-        """Adds the key after its back-off (5 ms, doubled by each failure since `forget`, up to 1000 s), returned."""
+        """Adds the key after its back-off (5 ms, doubled by each failure since `forget`, up to the longest), returned."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(BACKOFF_FIRST * 2 ** min(failures, 64), BACKOFF_LAST)
+        delay = min(BACKOFF_FIRST * 2 ** min(failures, 64), self._backoff_last)
         self.add_after(key, delay)
         return delay
 

@@ -77,6 +77,11 @@ class RealWorld:
         return self._random
 
 
+def work_clock() -> Callable[[], float]:
+    """Tells how long work has held up the event loop, so that it is sliced: seconds, which stand still on a virtual loop."""
+    return getattr(asyncio.get_running_loop(), "work_clock", time.perf_counter)
+
+
 def safe_encoded(text: str) -> str:
     """The text in the characters of generated names, which spell no words (apimachinery's SafeEncodeString)."""
     return "".join(NAME_ALPHABET[ord(character) % len(NAME_ALPHABET)] for character in text)

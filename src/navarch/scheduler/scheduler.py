@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
@@ -14,7 +13,7 @@ from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
 from navarch.controlloop.recorder import Recorder
-from navarch.machinery.clock import Timer, World, rfc3339
+from navarch.machinery.clock import Timer, World, rfc3339, work_clock
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.cycle import Cycle, Decision
@@ -151,7 +150,8 @@ class Scheduler:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        ends = time.monotonic() + SLICE_SECONDS
+        clock = work_clock()
+        ends = clock() + SLICE_SECONDS
         now = self._world.now()
         if self._happenings:
             happenings, self._happenings = self._happenings, []
@@ -163,7 +163,7 @@ class Scheduler:
                 self._sleep(now)
                 return
             self._schedule(info, now)
-            if time.monotonic() > ends:
+            if clock() > ends:
                 self._wake()
                 return
 

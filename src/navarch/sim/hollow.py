@@ -37,6 +37,8 @@ from navarch.machinery.types import Key, Obj
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
+RETRY_SECONDS = 10.0
+"""At most between attempts at what failed: a node works with its pods again soon after it has been cut off."""
 REGISTERING = 64
 """Registrations under way at once."""
 PREFIX = "navarch.hollow/"
@@ -61,12 +63,10 @@ def node_object(name: str, index: int, shape: Shape, now: float) -> Obj:
     if shape.zones:
         labels["topology.kubernetes.io/zone"] = shape.zones[index % len(shape.zones)]
     spec: Obj = {"taints": list(shape.taints)} if shape.taints else {}
-    stamp = rfc3339(now)
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
     status: Obj = {
         "capacity": dict(shape.capacity),
         "allocatable": dict(shape.capacity),
-        "conditions": [{**ready, "lastHeartbeatTime": stamp, "lastTransitionTime": stamp}],
+        "conditions": [_ready(now)],
         "addresses": [{"type": "InternalIP", "address": _address("10.128.0.0", index + 1)}],
         "nodeInfo": {
             "kubeletVersion": "v1.36.0-hollow",
@@ -82,6 +82,12 @@ def node_object(name: str, index: int, shape: Shape, now: float) -> Obj:
         },
     }
     return {"metadata": {"name": name, "labels": {**labels, **shape.labels}}, "spec": spec, "status": status}
+
+
+def _ready(now: float) -> Obj:
+    stamp = rfc3339(now)
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
+    return {**ready, "lastHeartbeatTime": stamp, "lastTransitionTime": stamp}
 
 
 def _address(base: str, offset: int) -> str:
@@ -226,6 +232,9 @@ class HollowHeartbeat:
             plan.actions.append(Create(LEASES, {"metadata": meta, "spec": renewed}, exists_ok=True))
         else:
             plan.actions.append(Update(LEASES, {**lease, "spec": {**lease["spec"], **renewed}}))
+        if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ()):
+            again = {"metadata": {"uid": uid}, "status": {"conditions": [_ready(now)]}}
+            plan.actions.append(Patch(NODES, Key("", name), again, type="strategic", subresource="status"))
         return plan
 
 
@@ -279,11 +288,13 @@ class HollowNodes:
         self._informers = InformerFactory(client, world)
         self.use = HollowUse(self._informers[PODS], world)
         self._loops: list[ControllerLoop[Any]] = [
-            ControllerLoop(HollowKubelet(self.names), client, self._informers, world, concurrency=32),
+            ControllerLoop(
+                HollowKubelet(self.names), client, self._informers, world, concurrency=32, backoff_last=RETRY_SECONDS
+            ),
             ControllerLoop(
                 LocalProvisioner(frozenset(self.names), None), client, self._informers, world, concurrency=2
             ),
-            ControllerLoop(self.heartbeat, client, self._informers, world, concurrency=8),
+            ControllerLoop(self.heartbeat, client, self._informers, world, concurrency=8, backoff_last=RETRY_SECONDS),
         ]
 
     @property
