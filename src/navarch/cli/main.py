@@ -17,6 +17,7 @@ COMMANDS = {
     "kubectl": "Run kubectl against a cluster.",
     "image": "Load images into a cluster.",
     "why": "Say why something is as it is.",
+    "simulate": "Try things out without a cluster.",
     "apiserver": "Run an API server (and its store).",
     "controller-manager": "Run the controllers.",
     "scheduler": "Run the scheduler.",

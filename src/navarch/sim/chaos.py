@@ -12,9 +12,12 @@ import asyncio
 import contextvars
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine
+import multiprocessing
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from navarch.apiserver.request import User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
@@ -26,7 +29,7 @@ from navarch.sim.faults import CALM, ROUGH, FaultyClient, Line
 from navarch.sim.hollow import HollowNodes, Shape
 from navarch.sim.ledger import Ledger
 from navarch.sim.scenario import Scenario
-from navarch.store.interface import Event
+from navarch.store.interface import Event, Store
 from navarch.store.memory import MemoryStore
 
 CAPACITY = {"cpu": "8", "memory": "16Gi", "ephemeral-storage": "20Gi", "pods": "40"}
@@ -134,7 +137,7 @@ class Cluster:
         self._tasks = tasks = Tasks()
         self._disk = _Disk(self.store)
         _owner.set(tasks)
-        server = ApiServer(self._disk, self.world, CONFIG)
+        server = ApiServer(cast("Store", self._disk), self.world, CONFIG)
         await server.start()
         self.server = server
         self._running = _Plane(server, self._line)
@@ -220,6 +223,18 @@ CONFIG = ApiServerConfig()
 def simulate(seed: int, *, nodes: int = 3, chaos: float = CHAOS_SECONDS) -> Report:
     """One run."""
     return virtual.run(_simulate(seed, nodes, chaos))
+
+
+def simulate_many(
+    seeds: Sequence[int], *, processes: int, nodes: int = 3, chaos: float = CHAOS_SECONDS
+) -> Iterator[Report]:
+    """Runs in several processes, in the order of the seeds."""
+    one = partial(simulate, nodes=nodes, chaos=chaos)
+    if processes < 2 or len(seeds) < 2:
+        yield from map(one, seeds)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(one, seeds, chunksize=min(10, -(-len(seeds) // processes)))
 
 
 async def _simulate(seed: int, nodes: int, chaos: float) -> Report:

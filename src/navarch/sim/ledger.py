@@ -185,7 +185,16 @@ class Ledger:
             left = [key for objects in self._objects.values() for key in objects if key.startswith(name + "/")]
             if left or name in self._objects["core/namespaces"]:
                 found.append(f"namespace {name} is still there, with {left}")
-        return [*found, *self._pods_at_rest()]
+        return [*found, *self._nodes_at_rest(expected.nodes), *self._pods_at_rest()]
+
+    def _nodes_at_rest(self, names: Iterable[str]) -> Iterable[str]:
+        for name in names:
+            node = self._objects["core/nodes"].get(name)
+            ready = node is not None and any(
+                c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ()
+            )
+            if node is None or not ready or node["spec"].get("taints"):
+                yield f"node {name} is not ready, or tainted: {node and node['spec']}"
 
     def _counts(self, resource: str, name: str, wanted: int, *fields: str) -> Iterable[str]:
         obj = self._objects[resource].get(f"default/{name}")
