@@ -16,6 +16,7 @@ from navarch.client.resources import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
+    STATEFUL_SETS,
     STORAGE_CLASSES,
 )
 from navarch.cluster.storage import STANDARD
@@ -267,3 +268,20 @@ async def test_a_claim_of_that_name_that_is_not_the_pods_is_reported(server: Api
     await client.create(PODS, pod("p", ephemeral={"volumeClaimTemplate": template}), "default")
     message = await told(client, "p", "FailedBinding")
     assert message == "ephemeral volume v: PVC default/p-v was not created for pod default/p (pod is not owner)"
+
+
+async def test_a_stateful_set_runs_with_volumes_of_the_default_class(server: ApiServer) -> None:
+    """Nothing is set up but the class that a cluster has from the start: claims, scheduler, provisioner and binder meet."""
+    client = server.system
+    await client.create(STORAGE_CLASSES, STANDARD)
+    labels = {"app": "db"}
+    container = {"name": "c", "image": "a", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 2, "serviceName": "db", "selector": {"matchLabels": labels}, "template": template}
+    spec["volumeClaimTemplates"] = [claim("data")]
+    await client.create(STATEFUL_SETS, {"metadata": {"name": "db"}, "spec": spec}, "default")
+    for name in ("data-db-0", "data-db-1"):
+        bound = await phase(server, CLAIMS, name, "Bound")
+        assert bound["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "hollow-0"
+    sets = server.registries[GroupResource("apps", "statefulsets")].cache
+    await until("both run", lambda: sets.get("default", "db").obj["status"].get("readyReplicas") == 2)
