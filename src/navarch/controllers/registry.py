@@ -13,6 +13,7 @@ from navarch.client.resources import RESOURCE_QUOTAS
 from navarch.controllers.accounts import RootCaPublisher, ServiceAccountController
 from navarch.controllers.aggregation import ClusterRoleAggregationController
 from navarch.controllers.attributesclasses import AttributesClassProtectionController
+from navarch.controllers.autoscaling.controller import AutoscalingController
 from navarch.controllers.bootstrap import BootstrapSigner, TokenCleaner
 from navarch.controllers.certificates.approving import ApprovingController
 from navarch.controllers.certificates.authority import CertificateAuthority
@@ -49,6 +50,7 @@ from navarch.controlloop.loop import ControllerLoop, Why
 from navarch.machinery.clock import World
 from navarch.machinery.types import Key, Obj
 
+AUTOSCALER = "horizontal-pod-autoscaler"
 MANAGER_USER = "system:kube-controller-manager"
 """Reads the caches that all controllers share."""
 Identity = Callable[[str], Client]
@@ -124,6 +126,7 @@ def all_controllers(
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
         Entry(DisruptionController(client_for(account_user("disruption-controller"))), "disruption-controller"),
         Entry(StaleDisruptionController(), "disruption-controller", 1),
+        Entry(AutoscalingController(client_for(account_user(AUTOSCALER)), world), AUTOSCALER),
     ]
     if signing is not None:
         entries.append(Entry(SigningController(CertificateAuthority(*signing)), "certificate-controller"))
