@@ -117,7 +117,7 @@ PLUGINS: tuple[Entry, ...] = (
     _plain("LimitPodHardAntiAffinityTopology"),
     Entry("LimitRanger", True, lambda p: LimitRanger(p.caches)),
     Entry("ServiceAccount", True, lambda p: ServiceAccount(p.caches, p.world)),
-    Entry("NodeRestriction", True, lambda p: NodeRestriction(p.caches)),
+    Entry("NodeRestriction", True, lambda p: NodeRestriction(p.caches, p.authorize)),
     Entry("TaintNodesByCondition", True, lambda p: TaintNodesByCondition()),
     _plain("AlwaysPullImages"),
     Entry("PodSecurity", True, _pod_security),

@@ -29,16 +29,20 @@ DRIVERS_WITH_SECRETS = ("cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scale
 
 def references_of(pod: Obj) -> Iterator[Reference]:
     """What a pod's node needs to read for it. Of a mirror pod nothing: its node has made it, and chose what it names."""
+    if MIRROR not in (pod["metadata"].get("annotations") or {}):
+        yield from named_by(pod)
+
+
+def named_by(pod: Obj) -> Iterator[Reference]:
+    """What a pod refers to."""
     spec, metadata = pod["spec"], pod["metadata"]
-    if MIRROR in (metadata.get("annotations") or {}):
-        return
     namespace = metadata.get("namespace", "")
     if account := spec.get("serviceAccountName"):
         yield "serviceaccounts", namespace, account
     for secret in spec.get("imagePullSecrets") or ():
         yield "secrets", namespace, secret.get("name", "")
     for volume in spec.get("volumes") or ():
-        yield from ((kind, namespace, name) for kind, name in _of_volume(volume, metadata["name"]))
+        yield from ((kind, namespace, name) for kind, name in _of_volume(volume, metadata.get("name", "")))
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for container in spec.get(field) or ():
             yield from ((kind, namespace, name) for kind, name in _of_container(container))
@@ -64,7 +68,7 @@ def _of_volume(volume: Obj, pod_name: str) -> Iterator[tuple[str, str]]:
     if claim := volume.get("persistentVolumeClaim"):
         yield "persistentvolumeclaims", claim.get("claimName", "")
     if volume.get("ephemeral"):
-        yield "persistentvolumeclaims", f"{pod_name}-{volume['name']}"
+        yield "persistentvolumeclaims", f"{pod_name}-{volume.get('name', '')}"
     if name := (volume.get("azureFile") or {}).get("secretName"):
         yield "secrets", name
     if name := ((volume.get("csi") or {}).get("nodePublishSecretRef") or {}).get("name"):
