@@ -17,11 +17,22 @@ from navarch.cli.common import component_options
     show_default=True,
     help="The pods it is for: those whose spec.schedulerName says so.",
 )
-def command(kubeconfig: Path, leader_elect: bool, scheduler_name: str) -> None:
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles, plugins, extenders.",
+)
+def command(kubeconfig: Path, leader_elect: bool, scheduler_name: str, config_file: Path | None) -> None:
     """Run the scheduler against an API server.
 
     Of several, one acts: the others wait for its Lease (kube-system/kube-scheduler) to run out.
     """
     from navarch.cluster.components import Scheduling, run_component
 
-    run_component(kubeconfig, "kube-scheduler", leader_elect, Scheduling(scheduler_name))
+    part = Scheduling(scheduler_name, config_file)
+    try:
+        leader_elect = leader_elect and part.read().leads_alone
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{config_file}: {error}") from None
+    run_component(kubeconfig, "kube-scheduler", leader_elect, part)

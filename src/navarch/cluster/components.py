@@ -9,12 +9,16 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from navarch.client.http import HttpClient
 from navarch.cluster.controlplane import run_until_told
 from navarch.controlloop.elect import Election, Elector
 from navarch.machinery.clock import RealWorld, World
+from navarch.machinery.errors import StatusError
+
+if TYPE_CHECKING:
+    from navarch.scheduler.profiles import SchedulerConfig
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +47,29 @@ class Controllers:
 @dataclass(frozen=True, slots=True)
 class Scheduling:
     name: str
+    config: Path | None = None
+    """A KubeSchedulerConfiguration; without one, a profile of that name with the default plugins."""
 
     async def start(self, client: HttpClient, world: World) -> Any:
-        from navarch.scheduler.profiles import Profile, SchedulerConfig
         from navarch.scheduler.scheduler import Scheduler
 
-        scheduler = Scheduler(client, world, SchedulerConfig(profiles=(Profile(self.name),)))
+        scheduler = Scheduler(client, world, self.read())
         await scheduler.start()
         return scheduler
+
+    def read(self) -> SchedulerConfig:
+        """Raises ValueError (what is wrong with the file) or OSError."""
+        from navarch.scheduler.profiles import Profile, SchedulerConfig
+
+        if self.config is None:
+            return SchedulerConfig(profiles=(Profile(self.name),))
+        from navarch.machinery.yamltext import parse_yaml
+        from navarch.scheduler import config
+
+        try:
+            return config.from_tree(parse_yaml(self.config.read_bytes()))
+        except StatusError as error:
+            raise ValueError(error.message) from None
 
 
 def run_component(kubeconfig: Path, name: str, leader_elect: bool, part: Part) -> None:

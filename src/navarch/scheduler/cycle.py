@@ -17,7 +17,6 @@ import numpy as np
 
 from navarch.scheduler.nodes import Bools, Ints, Nodes
 from navarch.scheduler.nominations import Nominations
-from navarch.scheduler.plugins import default_plugins
 from navarch.scheduler.plugins.interface import (
     MAX_SCORE,
     NodePlugin,
@@ -31,6 +30,7 @@ from navarch.scheduler.plugins.interface import (
     is_usage_plugin,
 )
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.registry import default_plugins
 from navarch.scheduler.surroundings import Surroundings
 
 MAX_CLASSES = 256
@@ -171,7 +171,7 @@ class Cycle:
             return None, [], placement
         mask = placement.mask & self._usage(pod).mask
         for plugin, ready in prepared:
-            for refusal in plugin.refusals(ready, pod, view):
+            for refusal in plugin.refusals(ready, pod, view) if plugin.filters else ():
                 mask &= ~refusal.mask
         if len(self.nominations):
             self._respect_nominations(pod, mask)
@@ -201,13 +201,15 @@ class Cycle:
         if not placement.mask[slot]:
             return False
         here = np.array([slot])
-        if not all(p.feasible(pod, self.nodes, here)[0] for p in self.usage_plugins if p.applies(pod)):
+        usage = (p for p in self.usage_plugins if p.filters and p.applies(pod))
+        if not all(p.feasible(pod, self.nodes, here)[0] for p in usage):
             return False
         view = self._view(placement)
         prepared = self._prepare(pod, view)
         if isinstance(prepared, Rejected):
             return False
-        return not any(r.mask[slot] for plugin, ready in prepared for r in plugin.refusals(ready, pod, view))
+        filtering = [(plugin, ready) for plugin, ready in prepared if plugin.filters]
+        return not any(r.mask[slot] for plugin, ready in filtering for r in plugin.refusals(ready, pod, view))
 
     # -- what plugins are asked with
 
@@ -224,6 +226,8 @@ class Cycle:
         for plugin in self.pod_plugins:
             ready = plugin.prepare(pod, view)
             if isinstance(ready, Rejected):
+                if not plugin.filters:
+                    continue
                 return ready._replace(plugin=plugin.name)
             if ready is not None:
                 found.append((plugin, ready))
@@ -267,7 +271,7 @@ class Cycle:
         mask = node is not None
         for index, plugin in enumerate(self.node_plugins):
             ready = placement.prepared[index]
-            passed = node is not None and plugin.passes(ready, node)
+            passed = node is not None and (not plugin.filters or plugin.passes(ready, node))
             placement.passed[index][slot] = passed
             mask = mask and passed
             if plugin.weight:
@@ -335,7 +339,8 @@ class Cycle:
         for plugin in self.usage_plugins:
             if not plugin.applies(pod):
                 continue
-            mask &= plugin.feasible(pod, nodes, slots)
+            if plugin.filters:
+                mask &= plugin.feasible(pod, nodes, slots)
             if plugin.weight and (score := plugin.score(pod, nodes, slots)) is not None:
                 total += plugin.weight * score
         return mask, total
@@ -374,6 +379,8 @@ class Cycle:
         passed = {p.name: mask for p, mask in zip(self.node_plugins, placement.passed, strict=True)}
         ready = {plugin.name: one for plugin, one in prepared}
         for plugin in self.plugins:
+            if not plugin.filters:
+                continue
             if plugin.name in passed:
                 yield plugin.name, [Refusal(alive & ~passed[plugin.name], plugin.reason, True)]
             elif is_usage_plugin(plugin):

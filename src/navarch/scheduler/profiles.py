@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from navarch.scheduler.plugins import default_plugins
+from navarch.scheduler.extenders import ExtenderConfig
 from navarch.scheduler.plugins.interface import Plugin
 from navarch.scheduler.queue import FIRST_BACKOFF, MAX_BACKOFF
+from navarch.scheduler.registry import default_plugins
 
 NAME = "default-scheduler"
 
@@ -31,3 +32,6 @@ class SchedulerConfig:
     max_backoff: float = MAX_BACKOFF
     bind_timeout: float = 600.0
     """Seconds that a pod waits for its volumes once it has a node."""
+    extenders: Sequence[ExtenderConfig] = ()
+    leads_alone: bool = True
+    """Of several schedulers, only the holder of the Lease acts (leaderElection.leaderElect)."""

@@ -16,7 +16,9 @@ from navarch.controlloop.recorder import Recorder
 from navarch.machinery.clock import Timer, World, rfc3339, work_clock
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
+from navarch.scheduler.consulting import Consultation
 from navarch.scheduler.cycle import Cycle, Decision
+from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.hints import VOLUME, Happening, may_help
 from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
@@ -46,6 +48,9 @@ class Scheduler:
         self.cluster = Cluster.empty()
         self._watching = Watching(self._informers, self.cluster, self._happened, self._unscheduled)
         self._volumes = VolumeBinder(client, world, self.cluster.around.storage, self._config.bind_timeout)
+        self._extenders = [Extender(extender) for extender in self._config.extenders]
+        self._consulting = False
+        """Extenders are being asked about a pod: nobody else is scheduled meanwhile."""
         self._recorders: dict[str, Recorder] = {}
         self._writers: dict[str, Writer] = {}
         self._cycles: dict[str, Cycle] = {}
@@ -93,6 +98,8 @@ class Scheduler:
         await asyncio.gather(*tasks, return_exceptions=True)
         for recorder in self._recorders.values():
             await recorder.stop()
+        for extender in self._extenders:
+            extender.close()
         await self._informers.stop()
 
     # -- what changes
@@ -157,7 +164,7 @@ class Scheduler:
             happenings, self._happenings = self._happenings, []
             self._queue.happened(happenings, now, may_help)
         self._queue.flush(now)
-        while len(self._tasks) < MAX_BINDING:
+        while len(self._tasks) < MAX_BINDING and not self._consulting:
             info = self._queue.pop(now)
             if info is None:
                 self._sleep(now)
@@ -173,14 +180,42 @@ class Scheduler:
             self._timer = self._world.call_later(max(wake - now, 0.0), self._wake)
 
     def _schedule(self, info: PodInfo, now: float) -> None:
+        if any(extender.is_interested(info) for extender in self._extenders):
+            self._consulting = True
+            self._start(self._consult(info, now))
+            return
         decision = self._cycles[info.scheduler].decide(info)
-        self._decisions[info.key] = decision
-        if len(self._decisions) > DECISIONS_KEPT:
-            self._decisions.popitem(last=False)
+        self._remember(info, decision)
         if decision.node:
             self._assume(info, decision)
         else:
-            self._failed(info, decision, now)
+            self._failed(info, decision, self._preempt(info, now), now)
+
+    def _remember(self, info: PodInfo, decision: Decision) -> None:
+        self._decisions[info.key] = decision
+        if len(self._decisions) > DECISIONS_KEPT:
+            self._decisions.popitem(last=False)
+
+    async def _consult(self, info: PodInfo, now: float) -> None:
+        """Schedules a pod in which extenders have a say."""
+        cycle, preemptor = self._cycles[info.scheduler], self._preemptors.get(info.scheduler)
+        consultation = Consultation(cycle, self._extenders, info, self._world.random())
+        try:
+            decision = await consultation.decide()
+            self._remember(info, decision)
+            if decision.node:
+                self._assume(info, decision)
+            else:
+                found = Preemption(looked=False)
+                if preemptor is not None and len(self.cluster.nodes):
+                    found = await consultation.preempt(preemptor, rfc3339(now))
+                self._failed(info, decision, found, now)
+        except ExtenderFailed as error:
+            self._queue.failed(info.key, now, at_once=True)
+            await self._report(info, Decision(message=str(error)), None, "SchedulerError")
+        finally:
+            self._consulting = False
+            self._wake()
 
     def _assume(self, info: PodInfo, decision: Decision) -> None:
         """The pod counts as placed from now on; its volumes are promised."""
@@ -200,9 +235,8 @@ class Scheduler:
         self.cluster.nodes.set_pod(info, decision.node)
         self._start(self._bind(info, decision, choice), patient=bool(choice))
 
-    def _failed(self, info: PodInfo, decision: Decision, now: float) -> None:
+    def _failed(self, info: PodInfo, decision: Decision, preemption: Preemption, now: float) -> None:
         """It fits nowhere: room is made for it where that is possible; until then it waits."""
-        preemption = self._preempt(info, decision, now)
         if preemption.candidate is None:
             if preemption.message:
                 decision.message += f" preemption: {preemption.message}"
@@ -215,7 +249,7 @@ class Scheduler:
         self._queue.hold(info.key, decision.plugins)
         self._start(self._make_room(info, decision, preemption))
 
-    def _preempt(self, info: PodInfo, decision: Decision, now: float) -> Preemption:
+    def _preempt(self, info: PodInfo, now: float) -> Preemption:
         preemptor = self._preemptors.get(info.scheduler)
         if preemptor is None or not len(self.cluster.nodes):
             return Preemption(looked=False)
@@ -240,12 +274,26 @@ class Scheduler:
         try:
             if choice:
                 await self._volumes.bind(choice, decision.node)
-            await self._writers[info.scheduler].bind(info, decision.node)
-        except (*FAILURES, NotBound) as error:
+            await self._bind_pod(info, decision.node)
+        except (*FAILURES, NotBound, ExtenderFailed) as error:
             self._unassume(info, error)
         finally:
             if choice:
                 self.cluster.around.storage.forget(choice)
+
+    async def _bind_pod(self, info: PodInfo, node: str) -> None:
+        writer = self._writers[info.scheduler]
+        for extender in self._extenders:
+            if extender.config.bind_verb and extender.is_interested(info):
+                try:
+                    await extender.bind(info, node)
+                    writer.bound(info, node)
+                    return
+                except ExtenderFailed as error:
+                    if not extender.config.ignorable:
+                        raise
+                    log.info("extender %s: %s", extender.config.url, error)
+        await writer.bind(info, node)
 
     def _unassume(self, info: PodInfo, error: Exception) -> None:
         """The binding failed: the node is as free as before, and the pod waits again unless it is gone."""
@@ -259,11 +307,13 @@ class Scheduler:
         self._queue.failed(info.key, self._world.now(), at_once=True)
         self._wake()
 
-    async def _report(self, info: PodInfo, decision: Decision, nominated: str | None) -> None:
+    async def _report(
+        self, info: PodInfo, decision: Decision, nominated: str | None, reason: str = "Unschedulable"
+    ) -> None:
         pod = self._pods.get(info.key.namespace, info.key.name)
         if pod is None or pod["metadata"].get("uid") != info.uid or pod["spec"].get("nodeName"):
             return
-        await self._writers[info.scheduler].unschedulable(pod, decision.message, nominated)
+        await self._writers[info.scheduler].unschedulable(pod, decision.message, nominated, reason)
 
     async def _make_room(self, info: PodInfo, decision: Decision, preemption: Preemption) -> None:
         """Victims are told to go; the pod is tried again when they have gone."""

@@ -7,11 +7,8 @@ renewed for changed nodes. A `UsagePlugin` depends on what is requested on the n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from navarch.scheduler.plugins.affinity import NodeAffinity
 from navarch.scheduler.plugins.images import ImageLocality
-from navarch.scheduler.plugins.interface import Plugin
 from navarch.scheduler.plugins.interpod import InterPodAffinity
 from navarch.scheduler.plugins.nodename import NodeName
 from navarch.scheduler.plugins.ports import NodePorts
@@ -21,22 +18,19 @@ from navarch.scheduler.plugins.taints import NodeUnschedulable, TaintToleration
 from navarch.scheduler.plugins.volumelimits import NodeVolumeLimits, VolumeRestrictions
 from navarch.scheduler.plugins.volumes import VolumeBinding, VolumeZone
 
-
-def default_plugins() -> Sequence[Plugin]:
-    """In upstream's order, which decides whose reason is told of a node. Source: apis/config/v1/default_plugins.go."""
-    return (
-        NodeUnschedulable(),
-        NodeName(),
-        TaintToleration(),
-        NodeAffinity(),
-        NodePorts(),
-        NodeResourcesFit(),
-        VolumeRestrictions(),
-        NodeVolumeLimits(),
-        VolumeBinding(),
-        VolumeZone(),
-        PodTopologySpread(),
-        InterPodAffinity(),
-        NodeResourcesBalancedAllocation(),
-        ImageLocality(),
-    )
+__all__ = [
+    "ImageLocality",
+    "InterPodAffinity",
+    "NodeAffinity",
+    "NodeName",
+    "NodePorts",
+    "NodeResourcesBalancedAllocation",
+    "NodeResourcesFit",
+    "NodeUnschedulable",
+    "NodeVolumeLimits",
+    "PodTopologySpread",
+    "TaintToleration",
+    "VolumeBinding",
+    "VolumeRestrictions",
+    "VolumeZone",
+]

@@ -14,6 +14,7 @@ class NodeAffinity:
     """`added` is the nodeAffinity of its arguments, which holds for every pod of the profile besides the pod's own."""
 
     name = "NodeAffinity"
+    filters = True
     reason = "node(s) didn't match Pod's node affinity/selector"
     normalise = "max"
 

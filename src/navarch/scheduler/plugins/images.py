@@ -17,6 +17,7 @@ MOST_PER_CONTAINER = 1000 * 1024 * 1024
 
 class ImageLocality:
     name = "ImageLocality"
+    filters = True
 
     def __init__(self, weight: int = 1) -> None:
         self.weight = weight

@@ -18,6 +18,8 @@ class Plugin(Protocol):
     name: str
     weight: int
     """Of its score in the sum; 0 where it only filters."""
+    filters: bool
+    """Whether it has a say in where pods may go; false where it is to score only."""
 
 
 class NodePlugin(Plugin, Protocol):

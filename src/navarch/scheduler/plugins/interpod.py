@@ -43,6 +43,7 @@ class Wishes:
 
 class InterPodAffinity:
     name = "InterPodAffinity"
+    filters = True
 
     def __init__(self, weight: int = 2, hard_weight: int = 1, ignore_preferences_of_others: bool = False) -> None:
         self.weight = weight

@@ -12,6 +12,7 @@ from navarch.scheduler.podinfo import PodInfo
 
 class NodeName:
     name = "NodeName"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:

@@ -15,6 +15,7 @@ from navarch.scheduler.podinfo import PodInfo
 
 class NodePorts:
     name = "NodePorts"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:

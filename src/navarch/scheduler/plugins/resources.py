@@ -77,6 +77,7 @@ def broken_line(shape: Sequence[tuple[int, int]]) -> Callable[[Ints], Ints]:
 
 class NodeResourcesFit:
     name = "NodeResourcesFit"
+    filters = True
 
     def __init__(
         self,
@@ -145,6 +146,7 @@ class NodeResourcesFit:
 
 class NodeResourcesBalancedAllocation:
     name = "NodeResourcesBalancedAllocation"
+    filters = True
 
     def __init__(self, weight: int = 1, resources: Sequence[tuple[str, int]] = CPU_AND_MEMORY) -> None:
         self.weight = weight

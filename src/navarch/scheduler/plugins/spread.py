@@ -35,6 +35,7 @@ class Constraints(NamedTuple):
 
 class PodTopologySpread:
     name = "PodTopologySpread"
+    filters = True
 
     def __init__(self, weight: int = 2, defaults: Sequence[Spread] = SYSTEM_DEFAULTS, system: bool = True) -> None:
         """`defaults` are for pods that name no constraint; what they select is worked out from services and owners.

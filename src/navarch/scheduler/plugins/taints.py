@@ -12,6 +12,7 @@ UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoS
 
 class TaintToleration:
     name = "TaintToleration"
+    filters = True
     reason = "node(s) had untolerated taint(s)"
     normalise = "inverse"
 
@@ -39,6 +40,7 @@ class TaintToleration:
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
+    filters = True
     weight = 0
     reason = "node(s) were unschedulable"
     normalise = "max"

@@ -28,6 +28,7 @@ DISKS = ("gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
 
 class VolumeRestrictions:
     name = "VolumeRestrictions"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:
@@ -79,6 +80,7 @@ def _conflict(one: Obj, other: Obj) -> bool:
 
 class NodeVolumeLimits:
     name = "NodeVolumeLimits"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:

@@ -71,6 +71,7 @@ def delayed_of(claims: Sequence[Obj], storage: Storage) -> list[Obj] | str:
 
 class VolumeBinding:
     name = "VolumeBinding"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:
@@ -137,6 +138,7 @@ class VolumeZone:
     """For volumes that say by their labels in which zones and regions they are."""
 
     name = "VolumeZone"
+    filters = True
     weight = 0
 
     def prepare(self, pod: PodInfo, view: View) -> Any:
