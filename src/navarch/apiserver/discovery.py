@@ -169,9 +169,14 @@ class Discovery:
 
 
 def subresources_of(kind: Kind, version: Version) -> list[Subresource]:
-    """By name; those of a custom kind may differ from version to version."""
-    found: Sequence[Subresource] = kind.extra.get("subresources", {}).get(version.version, kind.subresources)
-    return sorted(found, key=lambda s: s.name)
+    """By name; those of a custom kind may differ from version to version, and its status comes first."""
+    if kind.typed_items:
+        return list(kind.extra.get("subresources", {}).get(version.version, kind.subresources))
+    return sorted(kind.subresources, key=lambda s: s.name)
+
+
+def _verbs(kind: Kind) -> list[str]:
+    return list(kind.verbs) if kind.typed_items else sorted(kind.verbs)
 
 
 def _aggregated_version(accept: str) -> str:
@@ -205,7 +210,7 @@ def _resource(kind: Kind, version: Version) -> Obj:
         "singularName": _singular(kind),
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": sorted(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if _competes(kind, version):
         if kind.short_names:
@@ -238,7 +243,7 @@ def _discovered(kind: Kind, version: Version) -> Obj:
         "responseKind": {"group": here[0], "version": here[1], "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": _singular(kind),
-        "verbs": sorted(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if _competes(kind, version):
         if kind.short_names:

@@ -33,8 +33,9 @@ class Output(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def accepted(header: str, tables: bool = True) -> Output:
-    """The first of the Accept header's choices that can be served; a Table only of what can be one. Raises 406."""
+def accepted(header: str, tables: bool = True, messages: bool = True) -> Output:
+    """The first of the Accept header's choices that can be served; a Table only of what can be one, and protobuf without
+    `messages` only of Tables and metadata. Raises 406."""
     if not header:
         return Output(JSON)
     choices = [_choice(text) for text in header.split(",")]
@@ -47,10 +48,12 @@ def accepted(header: str, tables: bool = True) -> Output:
             continue
         if media == "*/*":
             media = JSON
+        if media == PROTOBUF and not kind and not messages:
+            continue
         if media in MEDIA_TYPES:
             return Output(media, kind, params.get("v", "") if kind else "")
     choices_here = ", ".join(MEDIA_TYPES)
-    if "as=" in header:
+    if "as=" in header or not messages:
         raise errors.not_acceptable(MEDIA_TYPES)
     raise StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {choices_here}", {})
 

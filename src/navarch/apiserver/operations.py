@@ -83,6 +83,8 @@ class Operations:
             try:
                 obj = _decoded(registry, call, patched, validation)
             except StatusError as err:
+                if err.code != 400:
+                    raise
                 raise patch.unfit(patched, err.message) from None
             check_name(obj["metadata"], call.name)
             return await self._owned(registry, call, existing, obj)

@@ -38,6 +38,7 @@ class View:
         self._output = output
         self._include = include or "Metadata"
         self._world = world
+        self.media = output.media
         self._plain = output.media == JSON and not output.kind and version is kind.hub
         self.name = f"{output.media};{output.kind};{output.version};{version.gv};{self._include}"
         """Names the encoder for sharing: equal names make equal bytes."""
@@ -80,6 +81,8 @@ class View:
 
     def list(self, page: Page, pretty: bool = False) -> bytes | Sequence[bytes]:
         metadata: Obj = {"resourceVersion": str(page.revision)}
+        if self._kind.typed_items and not self._output.kind:
+            metadata = {"continue": "", **metadata}
         if page.continue_token:
             metadata["continue"] = page.continue_token
             if page.remaining is not None:

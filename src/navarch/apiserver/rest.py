@@ -14,6 +14,7 @@ from navarch.api.kind import Kind, Version
 from navarch.api.schemas import schema
 from navarch.apiserver import codec, negotiate, options
 from navarch.apiserver.customresources.conversion import converting
+from navarch.apiserver.discovery import not_found
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
 from navarch.apiserver.output import View, partial
@@ -117,6 +118,8 @@ class Rest:
         if verb not in kind.verbs or request.method == "HEAD":
             raise errors.method_not_allowed()
         if kind.namespaced and not target.namespace and verb in NAMESPACE_NEEDED:
+            if kind.typed_items:
+                return not_found()
             raise errors.method_not_allowed() if verb == "create" else errors.path_not_found()
         match verb:
             case "get":
@@ -141,7 +144,7 @@ class Rest:
     # -- reads
 
     def _view(self, request: Request, kind: Kind, version: Version, many: bool = False, watch: bool = False) -> View:
-        output = accepted(request.headers.get("accept", ""))
+        output = accepted(request.headers.get("accept", ""), messages=not kind.typed_items)
         if output.kind.startswith("Partial") and output.kind.endswith("List") != many:
             what = "is a list" if many else "is not a list"
             raise StatusError(406, "NotAcceptable", f"you requested {output.kind}, but the requested object {what}")
@@ -153,7 +156,7 @@ class Rest:
         return View(kind, version, output, include, self._server.world)
 
     def _answer(self, request: Request, view: View, entry: Entry, status: int = 200) -> Response:
-        return Response(status, view.object(entry, is_pretty(request)), content_type=_content_type(request))
+        return Response(status, view.object(entry, is_pretty(request)), content_type=view.media)
 
     def _get(self, request: Request, target: RequestInfo, registry: Registry, version: Version) -> Answer:
         view = self._view(request, registry.kind, version)
@@ -173,7 +176,7 @@ class Rest:
         asked = options.list_options(request, False)
 
         def answer(page: Page) -> Response:
-            return Response(200, view.list(page, is_pretty(request)), content_type=_content_type(request))
+            return Response(200, view.list(page, is_pretty(request)), content_type=view.media)
 
         async def older(found: Awaitable[Page]) -> Response:
             return answer(await found)
@@ -233,8 +236,7 @@ class Rest:
 
             return gone
 
-        media = accepted(request.headers.get("accept", "")).media
-        content_type = f"{PROTOBUF};stream=watch" if media == PROTOBUF else JSON
+        content_type = f"{PROTOBUF};stream=watch" if view.media == PROTOBUF else JSON
         return Response(200, content_type=content_type, stream=stream)
 
     # -- writes
@@ -262,6 +264,8 @@ class Rest:
         self, request: Request, registry: Registry, version: Version, validation: str, warnings: list[str]
     ) -> Any:
         """The body's tree; duplicate fields warned about or refused."""
+        if registry.kind.typed_items and request.headers.get("content-type", "").startswith(PROTOBUF):
+            raise errors.unsupported_media_type((JSON, YAML))
         body = read_body(request, registry.kind.kind, version.definition, validation != "Ignore")
         if body.duplicates:
             unknown = list[str]()
@@ -329,7 +333,7 @@ class Rest:
         call.dry_run = call.dry_run or dry_run
         call.options = options.delete_tree(asked, call.dry_run)
         page = await self._server.operations.delete_collection(registry, call, asked, selection)
-        return Response(200, view.list(page, is_pretty(request)), _content_type(request))
+        return Response(200, view.list(page, is_pretty(request)), view.media)
 
     # -- subresources
 
@@ -337,7 +341,7 @@ class Rest:
         name = target.subresource
         found = next((s for s in registry.kind.subresources if s.name == name), None)
         if found is None:
-            raise errors.path_not_found()
+            raise errors.not_found(registry.resource, target.name) if registry.patch_types else errors.path_not_found()
         if carried := self._server.carried(registry.resource, name):
             if not _carries(request.method, target, found.verbs):
                 raise errors.method_not_allowed()
@@ -416,8 +420,8 @@ class Rest:
         call = Call(user=request.user, version=version, namespace=target.namespace, name=target.name)
         if many:
             objs = selected(kind, await virtual.everything(call), options.list_options(request, False))
-            return Response(200, view.listed(objs, {}, pretty), _content_type(request))
-        return Response(200, view.shown(await virtual.get(call), pretty), _content_type(request))
+            return Response(200, view.listed(objs, {}, pretty), view.media)
+        return Response(200, view.shown(await virtual.get(call), pretty), view.media)
 
     def _body(self, request: Request, definition: str, validation: str) -> Obj:
         """The body of a write to an object that is no kind of its own. Raises 400 and 415."""
@@ -446,10 +450,6 @@ def _tree_answer(request: Request, tree: Obj, status: int, definition: str = "")
     return Response(status, negotiate.encode(tree, media, definition, is_pretty(request)), media)
 
 
-def _content_type(request: Request) -> str:
-    return accepted(request.headers.get("accept", "")).media
-
-
 def _carries(method: str, target: RequestInfo, verbs: Collection[str]) -> bool:
     """Whether a tunnel, log or proxy takes a method: proxies take OPTIONS, which is no verb; tunnels take no HEAD."""
     if method == "OPTIONS":
@@ -471,10 +471,10 @@ def read_patch(request: Request, validation: str = codec.IGNORE, types: Sequence
     """The patch of a PATCH request. Raises 400 and 415. `types`: media types that are taken; empty: all."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     kind = PATCH_TYPES.get(media)
-    if kind is None:
-        raise errors.unsupported_patch_type()
     if types and media not in types:
         raise errors.unfit_patch_type(types)
+    if kind is None:
+        raise errors.unsupported_patch_type()
     force = request.param("force")
     if kind != "apply":
         if force:

@@ -236,7 +236,11 @@ def show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    return orjson.dumps(value).decode()
+    text = orjson.dumps(value).decode()
+    if isinstance(value, dict | list):
+        for character in "<>&":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 class FieldErrors:
@@ -268,8 +272,9 @@ class FieldErrors:
         """Invalid as a whole: the message leaves the value out."""
         self.items.append(FieldError("FieldValueInvalid", path, f"Invalid value: {detail}"))
 
-    def not_supported(self, path: str, value: Any, supported: Iterable[str]) -> None:
-        choices = ", ".join(f'"{s}"' for s in sorted(supported))
+    def not_supported(self, path: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> None:
+        """`in_order`: the choices are shown as they are given, not by the alphabet."""
+        choices = ", ".join(f'"{s}"' for s in (supported if in_order else sorted(supported)))
         self.items.append(
             FieldError(
                 "FieldValueNotSupported",

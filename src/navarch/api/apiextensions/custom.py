@@ -162,9 +162,8 @@ _GO_TYPES = {str: "string", bool: "bool", float: "float64", list: "[]interface {
 
 
 def _accessor(value: Any, wanted: str) -> str:
-    return (
-        f"{errors.show(value).strip(chr(34))} is of the type {_GO_TYPES.get(type(value), 'int64')}, expected {wanted}"
-    )
+    shown = str(int(value)) if isinstance(value, float) and value.is_integer() else errors.show(value).strip('"')
+    return f"{shown} is of the type {_GO_TYPES.get(type(value), 'int64')}, expected {wanted}"
 
 
 def at_path(obj: Obj, path: str) -> Any:

@@ -23,6 +23,8 @@ from navarch.machinery.types import GroupResource, Obj
 
 _KUBE_VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?", re.ASCII)
 
+VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+
 
 @dataclass(frozen=True, slots=True)
 class CustomKind:
@@ -131,6 +133,7 @@ def _kind(crd: Obj, accepted: Obj, given: Obj, versions: Mapping[str, Version], 
         categories=tuple(accepted.get("categories") or ()),
         namespaced=crd["spec"]["scope"] == "Namespaced",
         versions=(mine, *(v for v in versions.values() if v is not mine)),
+        verbs=VERBS,
         subresources=_subresources(subresources, accepted["kind"]),
         prepare_status_update=keep_metadata,
         validate_status_update=compiled.validate_status_update,

@@ -204,7 +204,7 @@ def _extensions(schema: Obj, at: str, errs: FieldErrors) -> None:
     if fits and list_type == "set" and isinstance(schema.get("items"), dict):
         _set_items(schema["items"], f"{at}.items", errs)
     if list_type is not None and list_type not in ("atomic", "set", "map"):
-        errs.not_supported(f"{at}.x-kubernetes-list-type", list_type, ("atomic", "set", "map"))
+        errs.not_supported(f"{at}.x-kubernetes-list-type", list_type, ("atomic", "set", "map"), in_order=True)
     if schema.get("x-kubernetes-list-map-keys") and list_type != "map":
         message = "must be map if x-kubernetes-list-map-keys is non-empty"
         if list_type is None:

@@ -276,9 +276,7 @@ def _client(client: Obj, at: str, strict: bool, errs: FieldErrors) -> None:
     elif url is not None:
         validate_url(url, f"{at}.url", errs)
     elif service is not None:
-        validate_service(
-            {**service, "namespace": service.get("name"), "name": service.get("namespace")}, f"{at}.service", errs
-        )
+        validate_service(service, f"{at}.service", errs)
     bundle = client.get("caBundle")
     if bundle and strict and not is_ca_bundle(bundle):
         errs.invalid(f"{at}.caBundle", bundle, "unable to load root certificates: unable to parse bytes as PEM block")

@@ -93,7 +93,7 @@ class Scale(Virtual):
             )
             request.subresource, request.body = FACE.subresource, FACE.body
             await registry.env.admission.admit(request)
-            _check(registry, call, existing, wanted)
+            _check(registry, call, existing, wanted, self._paths is not None)
             obj = existing.private()
             self._set(obj, trees.get(wanted, "spec", "replicas", default=0))
             obj["metadata"].pop("managedFields", None)
@@ -120,12 +120,13 @@ class Scale(Virtual):
         return self._scale_of(entry.obj)
 
 
-def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj) -> None:
+def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj, custom: bool) -> None:
+    """`custom`: the object's own validation looks at the replicas."""
     name = trees.get(wanted, "metadata", "name", default="")
     if name and name != call.name:
         raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
     replicas: int = trees.get(wanted, "spec", "replicas", default=0)
-    if replicas < 0:
+    if replicas < 0 and not custom:
         errs = FieldErrors()
         errs.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise errors.invalid(GroupKind("autoscaling", "Scale"), call.name, errs)

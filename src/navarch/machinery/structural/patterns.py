@@ -26,4 +26,16 @@ def compiled(text: str) -> Pattern:
     except re2.error as error:
         why = error.args[0] if error.args else error
         shown = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
-        return Pattern(text, None, f"error parsing regexp: {shown}")
+        what, _, where = shown.partition(": ")
+        return Pattern(text, None, f"error parsing regexp: {_GO_WORDS.get(what, what)}: `{where or text}`")
+
+
+_GO_WORDS = {
+    "missing )": "missing closing )",
+    "missing ]": "missing closing ]",
+    "bad repetition operator": "invalid nested repetition operator",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid named capture group": "invalid named capture",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+}
+"""re2 -> Go's regexp/syntax."""

@@ -55,7 +55,7 @@ def _report(found: Finding, below: str, errs: FieldErrors) -> None:
         case "required":
             errs.required(path)
         case "enum":
-            errs.not_supported(path, found.value, found.choices)
+            errs.not_supported(path, found.value, found.choices, in_order=True)
         case "long":
             errs.too_long(path, found.limit)
         case "many":
@@ -172,6 +172,9 @@ def _text(value: str, node: Node, path: str, found: list[Finding]) -> None:
 
 def _number(value: float, node: Node, path: str, found: list[Finding]) -> None:
     raw, name = node.raw, _named(path)
+    if node.types == ("integer",) and isinstance(value, float) and not value.is_integer() and not node.number_format:
+        text = f"Checked value must be of type integer (default format) in {path}"
+        found.append(Finding("composite", path, "", text))
     if node.number_format and not _in_range(value, node.number_format):
         text = f"Checked value must be of type {node.types[0]} with format {node.number_format} in {path}"
         found.append(Finding("composite", path, "", text))
