@@ -35,6 +35,7 @@ from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
+from navarch.controllers.nodes.ttl import TtlController
 from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
 from navarch.controllers.quotas import QuotaController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
@@ -109,6 +110,7 @@ def all_controllers(
         Entry(TokenCleaner(), "token-cleaner", 1),
         Entry(NodeLifecycleController(world), "node-controller", 8),
         Entry(TaintEvictionController(), "node-controller", 8),
+        Entry(TtlController(), "ttl-controller"),
         Entry(NodeIpamController(config.pod_cidr), "node-controller", 1),
         Entry(PodGcController(world, client_for(account_user("pod-garbage-collector"))), "pod-garbage-collector", 5),
         Entry(ClusterRoleAggregationController(), "clusterrole-aggregation-controller", 1),

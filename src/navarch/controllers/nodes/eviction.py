@@ -69,19 +69,17 @@ def no_execute(node: Obj) -> list[Obj]:
 
 
 def tolerated_for(pod: Obj, taints: Sequence[Obj], now: float) -> float | None:
-    """Seconds that the pod may stay; 0: none, None: for ever. The shortest toleration used counts, from the newest
-    taint's time on."""
-    used: list[Obj] = []
+    """Seconds that the pod may stay; 0: none, None: for ever. Each taint is tolerated from its own time on, as long as
+    the first toleration that fits says."""
+    stays: list[float] = []
     for taint in taints:
-        fitting = [t for t in pod["spec"].get("tolerations") or () if tolerates(t, taint)]
-        if not fitting:
+        fitting = next((t for t in pod["spec"].get("tolerations") or () if tolerates(t, taint)), None)
+        if fitting is None:
             return 0.0
-        used.append(fitting[0])
-    limits = [t["tolerationSeconds"] for t in used if t.get("tolerationSeconds") is not None]
-    if not limits:
-        return None
-    since = max((objects.time_of(taint.get("timeAdded")) for taint in taints), default=0.0) or now
-    return max(0.0, since + max(0, min(limits)) - now)
+        if (seconds := fitting.get("tolerationSeconds")) is not None:
+            since = objects.time_of(taint.get("timeAdded")) or now
+            stays.append(max(0.0, since + max(0, seconds) - now))
+    return min(stays, default=None)
 
 
 def _pod_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from navarch.client.resources import LEASES, NODES, PODS
 from navarch.controllers import objects
 from navarch.controllers.endpoints.backends import POD_NODE, pod_node
+from navarch.controllers.nodes.zones import Zones
 from navarch.controlloop.plan import Caches, Emit, Patch, Plan, Watch
 from navarch.machinery.clock import World, rfc3339
 from navarch.machinery.types import Key, Obj, key_of
@@ -42,6 +45,10 @@ class Observed:
     any_ready: bool
     """Whether any node of the cluster is ready. Where none is, the fault is likely ours, and nobody is evicted."""
     pods: Sequence[Obj] = ()
+    turn: float = 0.0
+    """When the pods of a node that is not ready may be evicted."""
+    event: Literal["", "Registered", "Removed"] = ""
+    """What this process has just learnt of the node."""
 
 
 class NodeLifecycleController:
@@ -50,7 +57,9 @@ class NodeLifecycleController:
     def __init__(self, world: World) -> None:
         self._world = world
         self._heard: dict[str, tuple[str, float]] = {}
-        self._ready: set[str] = set()
+        self._zones = Zones()
+        self._known: dict[str, Obj] = {}
+        """The nodes that events have told of, by name."""
         self.watches = (
             Watch(NODES, self._node_keys),
             Watch(LEASES, self._lease_keys),
@@ -61,21 +70,28 @@ class NodeLifecycleController:
         node = new or old
         if node is None:
             return ()
-        name, any_ready = node["metadata"]["name"], bool(self._ready)
-        (self._ready.add if new is not None and _is_ready(new) else self._ready.discard)(name)
-        if any_ready != bool(self._ready):
-            self._note(name, new)
-            return [key_of(other) for other in caches[NODES].list()]
-        return (key_of(node),) if self._note(name, new) else ()
+        name, any_ready = node["metadata"]["name"], self._zones.any_ready
+        turned = self._zones.forget(name) if new is None else self._zones.note(new, _is_ready(new))
+        self._note(name, new)
+        keys = {key_of(node), *(Key("", other) for other in turned)}
+        if any_ready != self._zones.any_ready:
+            if not any_ready:
+                self._all_heard()
+            keys.update(key_of(other) for other in caches[NODES].list())
+        return keys
 
-    def _note(self, name: str, node: Obj | None) -> bool:
-        """Notes a sign of life; False for a node that is gone."""
+    def _all_heard(self) -> None:
+        """Where nobody was heard of, it was us who did not hear: every node gets its time anew."""
+        now = self._world.now()
+        self._heard = {name: (mark, now) for name, (mark, _) in self._heard.items()}
+
+    def _note(self, name: str, node: Obj | None) -> None:
+        """Notes a sign of life."""
         if node is None:
             self._heard.pop(name, None)
             self._heard.pop("lease " + name, None)
-            return False
-        self._hear(name, _heartbeat(node))
-        return True
+        else:
+            self._hear(name, _heartbeat(node))
 
     def _lease_keys(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
         """Renewals are noted and wake nobody: the key's timer finds out."""
@@ -89,19 +105,29 @@ class NodeLifecycleController:
             self._heard[source + name] = (mark, self._world.now())
 
     def observe(self, key: Key, caches: Caches) -> Observed | None:
-        node = caches[NODES].get("", key.name)
+        node, known = caches[NODES].get("", key.name), self._known.get(key.name)
         if node is None:
-            return None
+            gone = self._known.pop(key.name, None)
+            return Observed(gone, 0.0, True, event="Removed") if gone is not None else None
+        fresh = known is None or objects.uid_of(known) != objects.uid_of(node)
+        self._known[key.name] = node
         marks = [self._heard[name] for name in (key.name, "lease " + key.name) if name in self._heard]
         ready = objects.condition_of(node.get("status") or {}, "Ready")
         heard = max((at for _, at in marks), default=objects.created_at(node))
         if ready is None and "lease " + key.name not in self._heard:
             heard = objects.created_at(node)
-        pods = () if _is_ready(node) else caches[PODS].by_index(POD_NODE, key.name)
-        return Observed(node, heard, bool(self._ready), pods)
+        pods, turn = (), 0.0
+        if not _is_ready(node):
+            pods = caches[PODS].by_index(POD_NODE, key.name)
+            turn = self._zones.turn(key.name, self._world.now())
+        return Observed(node, heard, self._zones.any_ready, pods, turn, "Registered" if fresh else "")
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         node, plan = observed.node, Plan()
+        if observed.event:
+            plan.actions.append(_told(node, observed.event))
+        if observed.event == "Removed":
+            return plan
         status = node.get("status") or {}
         never = objects.condition_of(status, "Ready") is None
         silent_for, grace = now - observed.heard_at, STARTUP_SECONDS if never else GRACE_SECONDS
@@ -113,11 +139,12 @@ class NodeLifecycleController:
             plan.reasons.append(f"the kubelet has been silent for {silent_for:.0f} s")
         else:
             plan.requeue_after = grace - silent_for + 0.01
-        self._set_taints(node, status, observed.any_ready, now, plan)
+        self._set_taints(observed, status, now, plan)
         self._set_labels(node, plan)
         ready = objects.condition_of(status, "Ready")
         if ready is not None and ready["status"] != "True":
-            plan.actions.extend(_pods_not_ready(observed.pods, now))
+            if ready["status"] == "Unknown":  # a kubelet that speaks tells of its pods itself
+                plan.actions.extend(_pods_not_ready(observed.pods, now))
             was = objects.condition_of(node.get("status") or {}, "Ready")
             if was is not None and was["status"] == "True":
                 message = f"Node {node['metadata']['name']} status is now: NodeNotReady"
@@ -139,13 +166,30 @@ class NodeLifecycleController:
             )
 
     @staticmethod
-    def _set_taints(node: Obj, status: Obj, any_ready: bool, now: float, plan: Plan) -> None:
-        was = list(node["spec"].get("taints") or ()) if "spec" in node else []
-        taints = wanted_taints(node, status, any_ready, now)
+    def _set_taints(observed: Observed, status: Obj, now: float, plan: Plan) -> None:
+        node, wait = observed.node, observed.turn - now
+        was = list((node.get("spec") or {}).get("taints") or ())
+        may_evict = observed.any_ready and (wait <= 0 or any(_evicts(taint) for taint in was))
+        taints = wanted_taints(node, status, may_evict, now)
         if taints != was:
             change = objects.exact(node, {"spec": {"taints": taints or None}})
             plan.actions.append(Patch(NODES, key_of(node), change))
             plan.reasons.append("taints: " + (", ".join(f"{t['key']}:{t['effect']}" for t in taints) or "none"))
+        if observed.any_ready and not may_evict:
+            plan.reasons.append("its pods are not evicted yet: other nodes of its zone are lost, too")
+            if math.isfinite(wait):
+                plan.requeue_after = min(wait, plan.requeue_after or wait)
+
+
+def _evicts(taint: Obj) -> bool:
+    return taint["effect"] == "NoExecute" and taint["key"] in OURS_NO_EXECUTE
+
+
+def _told(node: Obj, event: str) -> Emit:
+    name = node["metadata"]["name"]
+    if event == "Removed":
+        return Emit(node, "Normal", "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
+    return Emit(node, "Normal", "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller")
 
 
 def _no_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
@@ -191,7 +235,7 @@ def unknown_conditions(node: Obj, now: float) -> list[Obj]:
     return conditions
 
 
-def wanted_taints(node: Obj, status: Obj, any_ready: bool, now: float) -> list[Obj]:
+def wanted_taints(node: Obj, status: Obj, may_evict: bool, now: float) -> list[Obj]:
     """The node's taints: ours follow its conditions, all others stay. Those that stay keep their place and time."""
     spec = node.get("spec") or {}
     schedule = {
@@ -199,7 +243,7 @@ def wanted_taints(node: Obj, status: Obj, any_ready: bool, now: float) -> list[O
         for condition in status.get("conditions") or ()
         if (mark := (condition["type"], condition["status"])) in CONDITION_TAINTS
     }
-    execute = schedule & OURS_NO_EXECUTE if any_ready else set[str]()
+    execute = schedule & OURS_NO_EXECUTE if may_evict else set[str]()
     if spec.get("unschedulable"):
         schedule.add(UNSCHEDULABLE)
     wanted = {(key, "NoSchedule") for key in schedule} | {(key, "NoExecute") for key in execute}
