@@ -12,6 +12,7 @@ import orjson
 from navarch import __version__
 from navarch.api.apiextensions.kinds import CustomKind
 from navarch.api.kind import Kind
+from navarch.apiserver import servermetrics
 from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
 from navarch.apiserver.negotiate import JSON, dump, is_pretty
 from navarch.apiserver.request import Handler, Request, Response
@@ -25,7 +26,18 @@ Answer = Response | Awaitable[Response]
 OPENAPI_SECONDS = "public, max-age=31536000, immutable"
 """A document whose address names its hash never changes."""
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-FIXED = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version", "/metrics", "/openapi/v2")
+FIXED = (
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/version",
+    "/metrics",
+    "/metrics/slis",
+    "/openapi/v2",
+)
 TOKEN_PATHS = ("/openid/v1/jwks", "/.well-known/openid-configuration")
 
 
@@ -81,6 +93,8 @@ class Routes:
                 return self._openapi(request, parts)
             case ["metrics"]:
                 return Response(200, self._server.metrics.text().encode(), metrics.CONTENT_TYPE)
+            case ["metrics", "slis"]:
+                return Response(200, servermetrics.health(self._server).encode(), metrics.CONTENT_TYPE)
             case ["openid", "v1", "jwks"]:
                 return _public(self._server.tokens.key_set(), "application/jwk-set+json")
             case [".well-known", "openid-configuration"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
-from navarch.apiserver import bootstrap
+from navarch.apiserver import bootstrap, servermetrics
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.plugins import Parts, standard_plugins
 from navarch.apiserver.admission.settings import Settings
@@ -172,6 +172,7 @@ class ApiServer:
         for kind in self.kinds:
             self._count(kind)
         counted = RequestMetrics(self.metrics, self._counted, self._watches)
+        servermetrics.add(self, counted)
         anonymous = self.config.authentication.anonymous
         authenticator = Union(self._authenticators())
         filters = standard_filters(

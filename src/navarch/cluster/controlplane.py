@@ -21,7 +21,7 @@ import yaml
 from navarch.apiserver.filters.answers import wire_error
 from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
-from navarch.cluster import pki, why
+from navarch.cluster import pki, why, workmetrics
 from navarch.cluster.files import write_atomically
 from navarch.http.server import Limits, Server, serve
 from navarch.http.tls import TlsConfig
@@ -145,6 +145,7 @@ class ControlPlane:
                 self.client_for, world, config, root_ca=root_ca, sign=sign, signing=signing
             )
             self._server.components.add("controller-manager")
+            workmetrics.add(self._server.metrics, self.controllers.metrics)
         if scheduler:
             from navarch.scheduler.scheduler import Scheduler
 

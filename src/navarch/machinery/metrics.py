@@ -41,6 +41,9 @@ class Counter(Metric):
         super().__init__(name, help, labels)
         self._values: dict[Labels, float] = {}
 
+    def labels_seen(self) -> list[Labels]:
+        return list(self._values)
+
     def add(self, labels: Labels = (), value: float = 1) -> None:
         values = self._values
         values[labels] = values.get(labels, 0) + value

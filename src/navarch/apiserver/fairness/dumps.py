@@ -15,7 +15,11 @@ ROOT = "/debug/api_priority_and_fairness/"
 
 def handlers(fairness: Fairness) -> dict[str, Handler]:
     """By path."""
-    dumps: dict[str, Callable[[Fairness], Iterator[str]]] = {"dump_priority_levels": levels, "dump_queues": queues}
+    dumps: dict[str, Callable[[Fairness], Iterator[str]]] = {
+        "dump_priority_levels": levels,
+        "dump_queues": queues,
+        "dump_requests": requests,
+    }
     return {ROOT + name: _handler(fairness, dump) for name, dump in dumps.items()}
 
 
@@ -47,3 +51,12 @@ def queues(fairness: Fairness) -> Iterator[str]:
     for name in sorted(fairness.levels):
         for index, queue in enumerate(fairness.levels[name].queues.queues):
             yield f"{name}, {index}, {len(queue.waiting)}, {queue.executing}, {queue.seats}, {queue.next:.8f}ss"
+
+
+def requests(fairness: Fairness) -> Iterator[str]:
+    """Those that wait."""
+    yield "PriorityLevelName, QueueIndex, RequestIndexInQueue, InitialSeats, ArriveR"
+    for name in sorted(fairness.levels):
+        for index, queue in enumerate(fairness.levels[name].queues.queues):
+            for place, ticket in enumerate(queue.waiting):
+                yield f"{name}, {index}, {place}, {ticket.width}, {ticket.arrived:.8f}ss"

@@ -58,6 +58,10 @@ class RequestMetrics:
         )
         add_process(metrics)
 
+    def asked(self) -> set[tuple[str, str, str, str]]:
+        """(group, version, resource, subresource) of all that has been asked for."""
+        return {(labels[3], labels[8], labels[4], labels[6]) for labels in self._total.labels_seen()}
+
     def with_metrics(self, handler: Handler) -> Handler:
         def run(request: Request) -> Response | Awaitable[Response]:
             started = time.monotonic()
