@@ -73,6 +73,10 @@ class _Round:
 
     def plan(self) -> Plan:
         spec = self.deployment["spec"]
+        if self.made.actions:
+            # One that is adopted may have the current template: the next round goes on with what is ours then.
+            self.made.reasons.append("replica sets are adopted or released")
+            return self.made
         if spec.get("selector") == {}:
             return self._selects_all()
         if objects.is_deleting(self.deployment):
