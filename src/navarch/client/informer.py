@@ -180,7 +180,7 @@ class Informer:
                 await self._world.sleep(backoff * (1 + self._world.random().random() * 0.5))
                 backoff = min(backoff * 2, BACKOFF_LAST)
         finally:
-            if self._attempt is not None and not self._attempt.done():
+            if self._attempt is not None:
                 self._attempt.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await self._attempt
