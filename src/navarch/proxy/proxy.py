@@ -12,7 +12,7 @@ from navarch.client.interface import Client
 from navarch.machinery.clock import Timer, World
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.proxy import nft, routes, rules
-from navarch.proxy.services import SERVICE_NAME_LABEL, Port, host_ports, service_ports
+from navarch.proxy.services import SERVICE_NAME_LABEL, ZONE_LABEL, Place, Port, host_ports, service_ports
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Proxy:
         self._slices = self._informers[resources.ENDPOINT_SLICES]
         selector = f"spec.nodeName={config.node_name}"
         self._pods = Informer(pods or client, resources.PODS, world, field_selector=selector)
+        self._nodes = Informer(client, resources.NODES, world, field_selector=f"metadata.name={config.node_name}")
+        self._place = Place(config.node_name)
         self._ports: dict[Key, list[Port]] = {}
         self._host_ports: list[Port] = []
         self._dirty: set[Key] = set()
@@ -62,7 +64,10 @@ class Proxy:
         self._slices.add_index("service", _service_of_slice)
         self._informers.start()
         self._pods.start()
-        await asyncio.gather(self._informers.wait_synced(), asyncio.shield(self._pods.synced))
+        self._nodes.start()
+        synced = (asyncio.shield(informer.synced) for informer in (self._pods, self._nodes))
+        await asyncio.gather(self._informers.wait_synced(), *synced)
+        self._nodes.add_handler(self._node_changed)
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
         self._pods.add_handler(self._pod_changed)
@@ -76,7 +81,7 @@ class Proxy:
         """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
         if self._timer:
             self._timer.cancel()
-        await asyncio.gather(self._informers.stop(), self._pods.stop())
+        await asyncio.gather(self._informers.stop(), self._pods.stop(), self._nodes.stop())
 
     def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
         if changed := new or old:
@@ -87,6 +92,15 @@ class Proxy:
             for name in _service_of_slice(piece) if piece else ():
                 namespace, _, service = name.partition("/")
                 self._mark(Key(namespace, service))
+
+    def _node_changed(self, old: Obj | None, new: Obj | None) -> None:
+        """The node's zone decides which endpoints are near."""
+        labels = ((new or {}).get("metadata") or {}).get("labels") or {}
+        place = Place(self._config.node_name, labels.get(ZONE_LABEL, ""))
+        if place != self._place:
+            self._place = place
+            self._dirty.update(key_of(service) for service in self._services.list())
+            self._schedule()
 
     def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
         before, after = (host_ports([pod]) if pod else [] for pod in (old, new))
@@ -150,7 +164,7 @@ class Proxy:
                 self._ports.pop(key, None)
             else:
                 slices = self._slices.by_index("service", f"{key.namespace}/{key.name}")
-                self._ports[key] = service_ports(service, slices, self._config.node_name)
+                self._ports[key] = service_ports(service, slices, self._place)
         ports = [port for found in self._ports.values() for port in found]
         return rules.ruleset([*ports, *self._host_ports])
 

@@ -1,7 +1,7 @@
 """From Services and EndpointSlices to what the proxy forwards: pure functions.
 
 A `Port` is one address, protocol and port that traffic is taken from, and the endpoints it goes to, already chosen by the
-rules for readiness and traffic policy (KEP-1669, KEP-2086): ready endpoints, or, where a Local policy has none ready on
+rules for readiness, traffic policy and topology (KEP-1669, KEP-2086, KEP-2433, KEP-4444): ready endpoints, or, where a Local policy has none ready on
 the node, those that still serve while they terminate.
 """
 
@@ -15,6 +15,7 @@ from navarch.machinery.trees import get
 from navarch.machinery.types import Obj
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 class Endpoint(NamedTuple):
@@ -44,22 +45,32 @@ class _Candidate(NamedTuple):
     ready: bool
     serving: bool
     local: bool
+    for_nodes: frozenset[str] = frozenset()
+    for_zones: frozenset[str] = frozenset()
+    """Whom the endpoint is meant for; empty: anyone."""
 
 
-def service_ports(service: Obj, slices: Iterable[Obj], node: str) -> list[Port]:
-    """Everything that one Service has this node forward."""
+class Place(NamedTuple):
+    """Where a proxy is."""
+
+    node: str
+    zone: str = ""
+
+
+def service_ports(service: Obj, slices: Iterable[Obj], place: Place) -> list[Port]:
+    """Everything that one Service has the node at `place` forward."""
     spec = service["spec"]
     if spec.get("type") == "ExternalName" or spec.get("clusterIP") in (None, "", "None"):
         return []
     chosen = [s for s in slices if s.get("addressType") == "IPv4"]
     ports: list[Port] = []
     for port in spec.get("ports") or []:
-        candidates = _candidates(chosen, port.get("name", ""), node)
-        ports.extend(_fronts(service, port, candidates))
+        candidates = _candidates(chosen, port.get("name", ""), place.node)
+        ports.extend(_fronts(service, port, candidates, place))
     return ports
 
 
-def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate]) -> Iterable[Port]:
+def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate], place: Place) -> Iterable[Port]:
     spec = service["spec"]
     protocol = port.get("protocol", "TCP").lower()
     affinity = 0
@@ -67,8 +78,8 @@ def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate]) -> Iterab
         affinity = get(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds", default=10800)
     internal_local = spec.get("internalTrafficPolicy") == "Local"
     external_local = spec.get("externalTrafficPolicy") == "Local"
-    inside = _usable(candidates, internal_local)
-    outside = _usable(candidates, external_local)
+    inside = _usable(candidates, internal_local, place)
+    outside = _usable(candidates, external_local, place)
     for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
         if _is_ipv4(address):
             yield Port(Front(address, protocol, port["port"]), inside, affinity)
@@ -81,10 +92,19 @@ def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate]) -> Iterab
         yield Port(Front("", protocol, node_port), outside, affinity, not external_local)
 
 
-def _usable(candidates: Sequence[_Candidate], local_only: bool) -> tuple[Endpoint, ...]:
+def _usable(candidates: Sequence[_Candidate], local_only: bool, place: Place) -> tuple[Endpoint, ...]:
     pool = [c for c in candidates if c.local] if local_only else candidates
-    usable = [c for c in pool if c.ready] or [c for c in pool if c.serving]
+    usable = [c for c in pool if c.ready]
+    usable = (usable if local_only else _near(usable, place)) or [c for c in pool if c.serving]
     return tuple(sorted({c.endpoint for c in usable}))
+
+
+def _near(ready: Sequence[_Candidate], place: Place) -> Sequence[_Candidate]:
+    """Those meant for this node, else for its zone; all, where an endpoint has no hint or none is for here."""
+    for here, hints in ((place.node, [c.for_nodes for c in ready]), (place.zone, [c.for_zones for c in ready])):
+        if here and all(hints) and any(here in hint for hint in hints):
+            return [c for c, hint in zip(ready, hints, strict=True) if here in hint]
+    return ready
 
 
 def _candidates(slices: Iterable[Obj], port_name: str, node: str) -> list[_Candidate]:
@@ -98,7 +118,11 @@ def _candidates(slices: Iterable[Obj], port_name: str, node: str) -> list[_Candi
             ready = conditions.get("ready", True) is not False
             serving = conditions.get("serving", ready) is not False
             local = endpoint.get("nodeName") == node
-            found.extend(_Candidate(Endpoint(a, number), ready, serving, local) for a in endpoint["addresses"])
+            hints = endpoint.get("hints") or {}
+            nodes, zones = (frozenset(h["name"] for h in hints.get(f) or ()) for f in ("forNodes", "forZones"))
+            found.extend(
+                _Candidate(Endpoint(a, number), ready, serving, local, nodes, zones) for a in endpoint["addresses"]
+            )
     return found
 
 

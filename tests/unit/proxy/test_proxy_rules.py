@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from navarch.proxy import rules
-from navarch.proxy.services import Endpoint, Front, Port, host_ports, service_ports
+from navarch.proxy.services import Endpoint, Front, Place, Port, host_ports, service_ports
 
 SETTINGS = rules.Settings("navarch-test", "10.244.0.0/16", "10.96.0.0/16", "nv0")
 
@@ -29,8 +31,8 @@ def endpoint(last: int, node: str = "a", **conditions: bool) -> dict[str, Any]:
     return {"addresses": [f"10.244.0.{last}"], "nodeName": node, "conditions": {"ready": True, **conditions}}
 
 
-def forwarded(spec: dict[str, Any], *endpoints: dict[str, Any], node: str = "a") -> dict[Front, tuple[str, ...]]:
-    ports = service_ports(service(**spec), [piece(*endpoints)], node)
+def forwarded(spec: dict[str, Any], *endpoints: dict[str, Any], zone: str = "") -> dict[Front, tuple[str, ...]]:
+    ports = service_ports(service(**spec), [piece(*endpoints)], Place("a", zone))
     return {p.front: tuple(e.address for e in p.endpoints) for p in ports}
 
 
@@ -45,9 +47,37 @@ def test_terminating_endpoints_serve_only_when_no_other_does() -> None:
     assert forwarded({}, dying) == {Front("10.96.0.20", "tcp", 80): ("10.244.0.7",)}
 
 
+def hinted(last: int, zones: str = "", nodes: str = "", **conditions: bool) -> dict[str, Any]:
+    hints = {"forZones": [{"name": z} for z in zones.split()], "forNodes": [{"name": n} for n in nodes.split()]}
+    return {**endpoint(last, "b", **conditions), "hints": hints}
+
+
+@pytest.mark.parametrize(
+    ("zone", "endpoints", "chosen"),
+    [
+        ("x", [hinted(1, "x"), hinted(2, "y"), hinted(3, "x y")], [1, 3]),
+        ("z", [hinted(1, "x"), hinted(2, "y")], [1, 2]),  # none is for this zone
+        ("", [hinted(1, "x"), hinted(2, "y")], [1, 2]),  # the node has no zone
+        ("x", [hinted(1, "x"), endpoint(2)], [1, 2]),  # one has no hint
+        ("x", [hinted(1, "x", ready=False), hinted(2, "y")], [2]),  # the only one near is not ready
+        ("x", [hinted(1, "x", "a"), hinted(2, "x", "b")], [1]),  # the node's own
+        ("x", [hinted(1, "x", "c"), hinted(2, "y", "b")], [1]),  # none on the node: its zone's
+    ],
+)
+def test_traffic_stays_near_where_hints_say_so(zone: str, endpoints: list[dict[str, Any]], chosen: list[int]) -> None:
+    (found,) = forwarded({}, *endpoints, zone=zone).values()
+    assert found == tuple(f"10.244.0.{last}" for last in chosen)
+
+
+def test_local_policies_know_no_hints() -> None:
+    away = {**endpoint(1), "hints": {"forZones": [{"name": "y"}]}}
+    found = forwarded({"internalTrafficPolicy": "Local"}, away, hinted(2, "x"), zone="x")
+    assert list(found.values()) == [("10.244.0.1",)]
+
+
 def test_node_ports_are_on_every_address_of_the_node_and_masqueraded() -> None:
     spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}]}
-    ports = service_ports(service(**spec), [piece(endpoint(5))], "a")
+    ports = service_ports(service(**spec), [piece(endpoint(5))], Place("a"))
     assert Port(Front("", "tcp", 30080), (Endpoint("10.244.0.5", 8080),), 0, True) in ports
 
 
@@ -57,7 +87,7 @@ def test_a_local_policy_keeps_to_the_node_and_keeps_the_source() -> None:
         "externalTrafficPolicy": "Local",
         "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}],
     }
-    ports = {p.front: p for p in service_ports(service(**spec), [piece(endpoint(5), endpoint(6, "b"))], "a")}
+    ports = {p.front: p for p in service_ports(service(**spec), [piece(endpoint(5), endpoint(6, "b"))], Place("a"))}
     outside = ports[Front("", "tcp", 30080)]
     assert [e.address for e in outside.endpoints] == ["10.244.0.5"] and not outside.masquerade
     assert len(ports[Front("10.96.0.20", "tcp", 80)].endpoints) == 2
@@ -66,7 +96,7 @@ def test_a_local_policy_keeps_to_the_node_and_keeps_the_source() -> None:
 def test_load_balancer_and_external_addresses_are_forwarded() -> None:
     web = service(type="LoadBalancer", externalIPs=["192.0.2.9"])
     web["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.8"}]}}
-    fronts = {p.front.address for p in service_ports(web, [piece(endpoint(5))], "a")}
+    fronts = {p.front.address for p in service_ports(web, [piece(endpoint(5))], Place("a"))}
     assert fronts == {"10.96.0.20", "192.0.2.8", "192.0.2.9"}
 
 

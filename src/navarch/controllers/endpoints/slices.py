@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from navarch.client.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from navarch.controllers import objects
-from navarch.controllers.endpoints import backends, pack
-from navarch.controlloop.plan import Caches, Delete, Plan, Watch
+from navarch.controllers.endpoints import backends, hints, pack
+from navarch.controlloop.plan import Caches, Delete, Emit, Plan, Watch
 from navarch.machinery.types import Key, Obj, key_of
 
 MANAGER = "endpointslice-controller.k8s.io"
@@ -22,6 +22,8 @@ class Observed:
     pods: Sequence[Obj] = ()
     zones: Mapping[str, str] = field(default_factory=dict)
     """Zone by node name."""
+    cpu: Mapping[str, float] | None = None
+    """Each zone's share of the CPUs, where the service asks for it and it can be told."""
 
 
 class EndpointSliceController:
@@ -31,7 +33,7 @@ class EndpointSliceController:
         self.watches = (
             Watch(SERVICES, backends.service_keys),
             Watch(PODS, backends.pod_keys, {backends.POD_NODE: backends.pod_node}),
-            Watch(NODES, backends.node_keys),
+            Watch(NODES, _node_keys),
             Watch(ENDPOINT_SLICES, _slice_keys, {SERVICE_INDEX: backends.service_index}),
         )
 
@@ -49,7 +51,8 @@ class EndpointSliceController:
             and (node := caches[NODES].get("", name)) is not None
             and (zone := objects.labels_of(node).get(backends.ZONE))
         }
-        return Observed(service, slices, pods, zones)
+        cpu = hints.cpu_of_zones(caches[NODES].list()) if hints.shares_zones(service) else None
+        return Observed(service, slices, pods, zones, cpu)
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         service = observed.service
@@ -57,12 +60,53 @@ class EndpointSliceController:
             gone = [Delete(ENDPOINT_SLICES, key_of(s), objects.uid_of(s)) for s in observed.slices]
             return Plan([*gone], reasons=["the service is gone or has no selector: so are its slices"])
         groups = groups_of(service, observed.pods, observed.zones)
+        told = _share_zones(service, groups, observed) if hints.shares_zones(service) else []
         reference = objects.controller_reference(service, "v1", "Service")
         labels = backends.slice_labels(service, MANAGER)
-        plan = Plan(pack.pack(service, reference, observed.slices, groups, labels))
+        plan = Plan([*pack.pack(service, reference, observed.slices, groups, labels), *told])
         amount = sum(len(group.endpoints) for group in groups)
         plan.reasons.append(f"{amount} endpoints of {len(observed.pods)} selected pods")
         return plan
+
+
+def _share_zones(service: Obj, groups: Sequence[pack.Group], observed: Observed) -> list[Emit]:
+    """Gives the endpoints their hints. Returns what is to be told of it."""
+    told: list[Emit] = []
+    for family in sorted({group.address_type for group in groups}):
+        of_family = [group for group in groups if group.address_type == family]
+        shared = hints.share(of_family, observed.cpu)
+        for endpoint in (endpoint for group in of_family for endpoint in group.endpoints):
+            endpoint.pop("hints", None)
+            if zone := shared.zones.get(id(endpoint)):
+                endpoint["hints"] = {"forZones": [{"name": zone}]}
+        had = any(
+            endpoint.get("hints")
+            for old in observed.slices
+            if old.get("addressType") == family
+            for endpoint in old.get("endpoints") or ()
+        )
+        if shared.why_not:
+            message = f"{shared.why_not}, addressType: {family}"
+            told.append(Emit(service, "Warning", "TopologyAwareHintsDisabled", message))
+        elif not had:
+            message = f"{hints.ENABLED}, addressType: {family}"
+            told.append(Emit(service, "Normal", "TopologyAwareHintsEnabled", message))
+    return told
+
+
+def _node_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
+    """Services with pods on a node whose zone has changed, and those that are shared by the zones' CPUs."""
+    keys = set(backends.node_keys(old, new, caches))
+    if _capacity(old) != _capacity(new):
+        keys.update(key_of(service) for service in caches[SERVICES].list() if hints.shares_zones(service))
+    return keys
+
+
+def _capacity(node: Obj | None) -> tuple[object, ...]:
+    if node is None:
+        return ()
+    status = node.get("status") or {}
+    return objects.labels_of(node), objects.is_ready(node), (status.get("allocatable") or {}).get("cpu")
 
 
 def groups_of(service: Obj, pods: Sequence[Obj], zones: Mapping[str, str]) -> list[pack.Group]:
@@ -98,6 +142,8 @@ def endpoint(service: Obj, pod: Obj, ip: str, zones: Mapping[str, str]) -> Obj:
         made["nodeName"] = node
         if node in zones:
             made["zone"] = zones[node]
+    if hint := hints.near(service, made):
+        made["hints"] = hint
     return made
 
 
