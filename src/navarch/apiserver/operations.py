@@ -114,6 +114,7 @@ class Operations:
         return await self._admitted(registry, call, live, self.ownership.update(registry.kind, call, live, obj))
 
     async def _admitted(self, registry: Registry, call: Call, live: Obj | None, obj: Obj) -> Obj:
+        registry.match_namespace(call, obj["metadata"])
         operation = "CREATE" if live is None else "UPDATE"
         await self.admission.admit(registry.admission_request(call, operation, obj, live))
         return obj
@@ -128,7 +129,6 @@ class Operations:
         """Deletes what the selection lists; answers the list as it was."""
         found = list_objects(registry, call.namespace, selection, self.caches.revision)
         page = await found if isinstance(found, Awaitable) else found
-        await self.admission.admit(registry.admission_request(call, "DELETE", None, None))
         for entry in page.entries:
             one = Call(
                 user=call.user,

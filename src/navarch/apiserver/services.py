@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from navarch.machinery import errors
+from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Obj
 
 SERVICES = GroupResource("", "services")
@@ -46,7 +47,7 @@ class Services:
         """Host and port of each. Raises StatusError 404 and 503."""
         service = self._lookup(SERVICES, namespace, name)
         if service is None:
-            raise errors.not_found(SERVICES, name)
+            raise StatusError(404, "NotFound", f'service "{name}" not found', {"name": name, "kind": "service"})
         spec = service["spec"]
         if spec.get("type") == "ExternalName":
             return [(spec.get("externalName", ""), port)]

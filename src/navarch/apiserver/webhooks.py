@@ -20,6 +20,7 @@ from navarch.apiserver.relaying import dial_error
 from navarch.apiserver.services import Services
 from navarch.http.client import Pool, Stream
 from navarch.machinery.errors import StatusError
+from navarch.machinery.patch.json_patch import go_kind
 from navarch.machinery.types import Obj
 
 POOLS = 256
@@ -30,6 +31,20 @@ HEADERS = {
     "Accept": "application/json, */*",
     "User-Agent": "kube-apiserver-admission",
 }
+
+
+REFUSALS = {
+    400: "the server rejected our request for an unknown reason",
+    401: "the server has asked for the client to provide credentials",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    409: "the server reported a conflict",
+    422: "the server rejected our request due to an error in our request",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}
+"""What client-go makes of answers that are no Status (NewGenericServerResponse)."""
 
 
 class WebhookError(Exception):
@@ -115,7 +130,7 @@ class Webhooks:
         except StatusError as error:
             raise WebhookError(f"{shown}: {error.message}") from None
         except ConnectionError as error:
-            raise WebhookError(f"{shown}: {_why(pool, error)}") from None
+            raise WebhookError(f"{shown}: {why_unanswered(place.host, pool, error)}") from None
         if not 200 <= stream.status <= 206:
             raise WebhookError(_refusal(stream.status, answer))
         return _object(answer)
@@ -145,14 +160,15 @@ async def _read(stream: Stream) -> bytes:
     return b"".join(parts)
 
 
-def _why(pool: Pool | None, error: ConnectionError) -> str:
+def why_unanswered(host: str, pool: Pool | None, error: ConnectionError) -> str:
+    """Why there is no answer, as Go's client words it; `host` is whom the certificate must name."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: x509: {certificate_problem(cause)}"
+        return f"tls: failed to verify certificate: x509: {certificate_problem(cause, host)}"
     return dial_error(pool, error) if pool is not None and cause is not None else str(error)
 
 
-def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
+def certificate_problem(error: ssl.SSLCertVerificationError, host: str) -> str:
     """Go's words for OpenSSL's commonest verdicts on a certificate."""
     words = {
         10: "certificate has expired or is not yet valid",
@@ -160,12 +176,13 @@ def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
         19: "certificate signed by unknown authority",
         20: "certificate signed by unknown authority",
         21: "certificate signed by unknown authority",
+        62: f"certificate is not valid for any names, but wanted to match {host}",
     }
     return words.get(error.verify_code, error.verify_message)
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """What an answer says that is none (client-go's NewGenericServerResponse)."""
+    """What an answer says that is none."""
     tree: Any = None
     try:
         tree = orjson.loads(body)
@@ -174,34 +191,25 @@ def _refusal(status: int, body: bytes) -> str:
     if isinstance(tree, dict) and tree.get("kind") == "Status" and isinstance(tree.get("message"), str):
         return tree["message"]
     text = body.decode(errors="replace").strip()
-    shown = f" ({text})" if text else ""
-    match status:
-        case 400:
-            return f"the server rejected our request for an unknown reason{shown}"
-        case 401:
-            return f"the server has asked for the client to provide credentials{shown}"
-        case 403:
-            return text or "unknown"
-        case 404:
-            return f"the server could not find the requested resource{shown}"
-        case 405:
-            return f"the server does not allow this method on the requested resource{shown}"
-        case 429:
-            return f"the server has received too many requests and has asked us to try again later{shown}"
-        case 503:
-            return "the server is currently unable to handle the request"
-        case status if status >= 500:
-            quoted = orjson.dumps(text or "unknown").decode()
-            return f"an error on the server ({quoted}) has prevented the request from succeeding"
-        case _:
-            return f"the server responded with the status code {status} but did not return more information{shown}"
+    if status in REFUSALS:
+        return REFUSALS[status]
+    if status == 403:
+        return text or "unknown"
+    if status >= 500:
+        quoted = orjson.dumps(text or "unknown").decode()
+        return f"an error on the server ({quoted}) has prevented the request from succeeding"
+    return f"the server responded with the status code {status} but did not return more information"
 
 
 def _object(answer: bytes) -> Obj:
+    if not answer:
+        raise WebhookError("0-length response with status code: 200 and content type: application/json")
     try:
         tree = orjson.loads(answer)
-    except orjson.JSONDecodeError as error:
-        raise WebhookError(f"couldn't get version/kind; json parse error: {error}") from None
+    except orjson.JSONDecodeError:
+        tree = ""  # upstream takes what is no JSON for YAML, of which anything is a string
     if not isinstance(tree, dict):
-        raise WebhookError("couldn't get version/kind; json parse error: the answer is no JSON object")
+        what = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        why = f"json: cannot unmarshal {go_kind(tree)} into Go value of type {what}"
+        raise WebhookError(f"couldn't get version/kind; json parse error: {why}")
     return tree

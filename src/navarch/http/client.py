@@ -230,7 +230,7 @@ class Pool:
         self.host, self.port = host, port
         self._repeatable = repeatable
         self._tls = tls
-        self._server_name = (server_name or host) if tls else None
+        self.server_name = (server_name or host) if tls else None
         self._idle: list[Channel] = []
         self._room = asyncio.Semaphore(OPEN_LIMIT)
 
@@ -304,7 +304,7 @@ class Pool:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, channel = await loop.create_connection(
-                    Channel, self.host, self.port, ssl=self._tls, server_hostname=self._server_name
+                    Channel, self.host, self.port, ssl=self._tls, server_hostname=self.server_name
                 )
                 return channel
         except TimeoutError:

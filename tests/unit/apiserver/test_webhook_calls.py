@@ -123,7 +123,7 @@ async def test_a_service_is_reached_at_a_ready_endpoint() -> None:
     base = {"namespace": "ns", "name": "hook", "path": "/p"}
     assert goal({"service": base}).url == "https://hook.ns.svc:443/p"
     assert await why(hooks, {"service": {**base, "name": "gone"}}) == (
-        'Post "https://gone.ns.svc:443/p?timeout=5s": services "gone" not found'
+        'Post "https://gone.ns.svc:443/p?timeout=5s": service "gone" not found'
     )
     assert 'no service port 1 found for service "hook"' in await why(hooks, {"service": {**base, "port": 1}})
     assert 'no endpoints available for service "hook"' in await why(hooks, {"service": {**base, "port": 8443}})

@@ -16,12 +16,22 @@ from navarch.apiserver.admission.matching import api_version
 from navarch.machinery import trees
 from navarch.machinery.apply import managers
 from navarch.machinery.decode import normalise
+from navarch.machinery.errors import StatusError
+from navarch.machinery.patch import json_patch
 from navarch.machinery.types import Obj
 
 MANAGED = (
     ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating "
     "admission controller; please fix your requests: "
 )
+
+
+class Inapplicable(Exception):
+    """A JSON patch does not fit the object."""
+
+    def __init__(self, operation: str, why: str) -> None:
+        super().__init__(why)
+        self.operation = operation
 
 
 @dataclass(slots=True)
@@ -75,6 +85,15 @@ def put(request: AdmissionRequest, version: Version, tree: Any) -> bool:
     return before != orjson.dumps(request.object, option=orjson.OPT_SORT_KEYS)
 
 
+def patched(tree: Obj, operations: list[Any]) -> Obj:
+    """The tree with a JSON patch applied. Raises Inapplicable."""
+    try:
+        return json_patch.apply(tree, operations)
+    except StatusError as error:
+        operation, why = json_patch.explain(tree, operations)
+        raise Inapplicable(operation, why or error.message) from None
+
+
 def _definition(group: str, version: str, kind: str) -> str:
     """The schema's name of a kind that is not stored; empty: there is none."""
     package = group.removesuffix(".k8s.io").partition(".")[0] if group else "core"
@@ -91,4 +110,13 @@ def _check_managers(request: AdmissionRequest, obj: Obj, before: list[Obj] | Non
         obj["metadata"].pop("managedFields")
         if before is not None:
             obj["metadata"]["managedFields"] = before
-        request.warnings.append(f"{MANAGED}an entry is not valid")
+        request.warnings.append(MANAGED + _wrong_manager(after))
+
+
+def _wrong_manager(entries: Any) -> str:
+    for entry in entries if isinstance(entries, list) else ():
+        if entry.get("operation") not in (managers.APPLY, managers.UPDATE):
+            return "operation must be `Apply` or `Update`"
+        if entry.get("fieldsType") != "FieldsV1":
+            return "fieldsType must be `FieldsV1`"
+    return "an entry's apiVersion or fieldsV1 is not valid"

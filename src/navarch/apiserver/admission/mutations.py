@@ -12,7 +12,7 @@ from navarch.api.admissionregistration.policies import MUTATIONS
 from navarch.api.kind import Version
 from navarch.api.schemas import schema
 from navarch.apiserver.admission.chain import refuse
-from navarch.apiserver.admission.changing import Rounds, put
+from navarch.apiserver.admission.changing import Inapplicable, Rounds, patched, put
 from navarch.apiserver.admission.evaluation import (
     BUDGET,
     Authorize,
@@ -31,8 +31,6 @@ from navarch.apiserver.admission.policies import Binding, Invocation, Policies, 
 from navarch.machinery.apply import check, typed
 from navarch.machinery.apply.elements import ElementError
 from navarch.machinery.cel.values import CelError, to_plain
-from navarch.machinery.errors import StatusError
-from navarch.machinery.patch import json_patch
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import Obj
 
@@ -139,16 +137,12 @@ def _changed(request: AdmissionRequest, version: Version, kind: str, value: Any)
 
 def _patched(tree: Obj, operations: list[Obj]) -> Obj | None:
     """A test that fails leaves the object as it is."""
-    for index, operation in enumerate(operations):
-        try:
-            tree = json_patch.apply(tree, [operation])
-        except StatusError as error:
-            if operation.get("op") == "test":
-                return None
-            op, path = operation.get("op"), operation.get("path", "")
-            why = f"{op} operation does not apply: doc is missing path: {path}" if error.code == 422 else error.message
-            raise Failed(f"JSON Patch: {why} (operation {index})") from None
-    return tree
+    try:
+        return patched(tree, operations)
+    except Inapplicable as error:
+        if error.operation == "test":
+            return None
+        raise Failed(f"JSON Patch: {error}") from None
 
 
 def _applied(shape: Schema, live: Obj, config: Obj) -> Obj:

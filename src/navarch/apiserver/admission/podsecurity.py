@@ -19,7 +19,7 @@ from navarch.api.podsecurity.levels import (
 from navarch.api.podsecurity.reading import Finding
 from navarch.apiserver.admission.chain import PODS, BasePlugin, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
-from navarch.apiserver.watchcache import CacheSet
+from navarch.apiserver.watchcache import CacheSet, Entry
 from navarch.machinery import errors, trees
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import GroupKind, GroupResource, Obj
@@ -35,6 +35,9 @@ TEMPLATES: Mapping[GroupResource, tuple[str, ...]] = {
 }
 """Where the kinds that make pods keep their template."""
 IGNORED = frozenset(("exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"))
+ENFORCED = f"{PREFIX}enforce-policy"
+UNLIMITED = str(Standard(LEVELS[0]))
+REMEMBERED = 10_000
 MAX_PODS = 3000
 """How many pods of a namespace are looked at when its labels change."""
 
@@ -52,6 +55,8 @@ class PodSecurity(BasePlugin):
     def __init__(self, caches: CacheSet, defaults: Modes = DEFAULT, exempt: Exemptions = Exemptions()) -> None:
         self._namespaces, self._pods = caches[NAMESPACES], caches[PODS]
         self._defaults, self._exempt = defaults, exempt
+        self._known: dict[str, tuple[Entry, Modes, FieldErrors]] = {}
+        """What namespaces ask for, as of a revision of each."""
 
     def concerns(self, request: AdmissionRequest) -> bool:
         if request.operation not in ("CREATE", "UPDATE"):
@@ -70,20 +75,28 @@ class PodSecurity(BasePlugin):
         if request.user.name in self._exempt.usernames:
             request.annotate(f"{PREFIX}exempt", "user")
             return
-        entry = self._namespaces.get("", request.namespace)
-        if entry is None:
-            raise errors.internal(f'failed to lookup namespace "{request.namespace}"')
-        modes, errs = modes_of(entry.labels, self._defaults)
+        modes, errs = self._modes(request.namespace)
         if request.resource == PODS:
             self._pod(request, modes, errs)
         else:
             self._template(request, modes, errs)
 
+    def _modes(self, namespace: str) -> tuple[Modes, FieldErrors]:
+        entry = self._namespaces.get("", namespace)
+        if entry is None:
+            raise errors.internal(f'failed to lookup namespace "{namespace}"')
+        known = self._known.get(namespace)
+        if known is None or known[0] is not entry:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[namespace] = (entry, *modes_of(entry.labels, self._defaults))
+        return known[1], known[2]
+
     def _pod(self, request: AdmissionRequest, modes: Modes, errs: FieldErrors) -> None:
         pod = request.object
         assert pod is not None
         if not errs and modes.is_privileged:
-            request.annotate(f"{PREFIX}enforce-policy", str(modes.enforce))
+            request.annotate(ENFORCED, UNLIMITED)
         elif request.old is None or _changes_images(pod["spec"], request.old["spec"]):
             self._judge(request, modes, errs, pod, True)
 
@@ -111,7 +124,7 @@ class PodSecurity(BasePlugin):
             return known[standard]
 
         if enforce:
-            request.annotate(f"{PREFIX}enforce-policy", str(modes.enforce))
+            request.annotate(ENFORCED, str(modes.enforce))
         if found := judged(modes.audit):
             text = f'would violate PodSecurity "{modes.audit}": {details(found)}'
             request.annotate(f"{PREFIX}audit-violations", text)

@@ -73,7 +73,7 @@ def verdict(answer: Obj, uid: str, spoken: str, mutating: bool) -> Verdict:
         patch if mutating else b"",
         patch_type,
         status,
-        [str(text) for text in warnings],
+        [str(text) for text in warnings if text],
         {str(key): str(value) for key, value in annotations.items()},
     )
 

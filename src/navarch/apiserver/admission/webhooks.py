@@ -21,6 +21,7 @@ from navarch.apiserver.webhooks import WebhookError, Webhooks
 from navarch.machinery import errors
 from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
+from navarch.machinery.patch.json_patch import go_kind
 from navarch.machinery.types import GroupResource, Obj
 
 if TYPE_CHECKING:
@@ -178,9 +179,8 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
 
     def _patch(self, request: AdmissionRequest, hook: Hook, version: Version, verdict: Verdict) -> bool:
         """Whether the webhook's patch changed the object. Raises CallFailed, and StatusError 500."""
-        from navarch.apiserver.admission.changing import put
+        from navarch.apiserver.admission.changing import Inapplicable, patched, put
         from navarch.apiserver.admission.evaluation import shown
-        from navarch.machinery.patch import json_patch
 
         if not verdict.patch:
             return False
@@ -195,9 +195,11 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
         tree = shown(request, version, request.object)
         assert tree is not None
         try:
-            return put(request, version, json_patch.apply(tree, operations))
-        except StatusError as error:
-            raise errors.internal(error.message) from None
+            return put(request, version, patched(tree, operations))
+        except Inapplicable as error:
+            raise errors.internal(str(error)) from None
+        except StatusError as error:  # no object of the kind any more
+            raise errors.internal(error.message.partition(" cannot be handled as a ")[2].partition(": ")[2]) from None
 
 
 def _operations(hook: Hook, patch: bytes) -> list[Any]:
@@ -206,7 +208,8 @@ def _operations(hook: Hook, patch: bytes) -> list[Any]:
     except orjson.JSONDecodeError as error:
         raise CallFailed(hook.name, f"received undecodable patch in webhook response: {error}") from None
     if not isinstance(found, list):
-        raise CallFailed(hook.name, "received undecodable patch in webhook response: no list of operations")
+        what = f"json: cannot unmarshal {go_kind(found)} into Go value of type jsonpatch.Patch"
+        raise CallFailed(hook.name, f"received undecodable patch in webhook response: {what}")
     return found
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from navarch.apiserver.aggregation.remote import Remote
-from navarch.apiserver.relaying import HOP_BY_HOP, dial_error, forwarded_headers, streamed, upgraded, wants_upgrade
+from navarch.apiserver.relaying import HOP_BY_HOP, forwarded_headers, streamed, upgraded, wants_upgrade
 from navarch.apiserver.request import Request, Response, User
 from navarch.apiserver.services import Services
-from navarch.apiserver.webhooks import WebhookError, certificate_problem, trust
+from navarch.apiserver.webhooks import WebhookError, trust, why_unanswered
 from navarch.http.client import Answer, Pool
 from navarch.machinery.errors import StatusError
 
@@ -112,7 +112,7 @@ class Extensions:
         except TimeoutError:
             raise ConnectionError("context deadline exceeded") from None
         except ConnectionError as error:
-            raise ConnectionError(_why(pool, error)) from None
+            raise ConnectionError(why_unanswered(pool.server_name or pool.host, pool, error)) from None
         return Answer(stream.status, stream.headers, b"".join(parts))
 
     async def carry(self, request: Request, remote: Remote) -> Response:
@@ -146,7 +146,9 @@ async def _streamed(pool: Pool, request: Request, path: str, own: Headers) -> Re
     try:
         stream = await pool.stream(request.method, path, _cleaned(request, forwarded) | own, request.body)
     except ConnectionError as error:
-        return failure(503, f"error trying to reach service: {_why(pool, error)}")
+        return failure(
+            503, f"error trying to reach service: {why_unanswered(pool.server_name or pool.host, pool, error)}"
+        )
     kept = [(_canonical(n), v) for n, v in stream.headers.items() if n not in HOP_BY_HOP and n not in OWN_HEADERS]
     return streamed(stream.status, stream, stream.headers.get("content-type", ""), kept)
 
@@ -162,10 +164,3 @@ def _cleaned(request: Request, more: Mapping[str, str]) -> Headers:
 
 def _canonical(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
-
-
-def _why(pool: Pool, error: ConnectionError) -> str:
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: x509: {certificate_problem(cause)}"
-    return dial_error(pool, error) if cause is not None else str(error)

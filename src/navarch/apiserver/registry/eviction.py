@@ -49,8 +49,9 @@ class Eviction(Virtual):
                 f"deleteOptions.{IGNORE_ERRORS}", True, "can not be set for pod eviction, try after removing the option"
             )
             raise errors.invalid(GroupKind("policy", "Eviction"), call.name, errs)
-        call = replace(call, dry_run=call.dry_run or _dry_run(call, tree))
+        dry_run = _dry_run(call, tree)
         await self._pods.review(call, "CREATE", body, Body("policy", "v1", "Eviction"))
+        call = replace(call, dry_run=call.dry_run or dry_run)
         options = _delete_options(body.get("deleteOptions") or {})
         pod = await self._without_budget(call, options)
         if pod is not None:

@@ -418,6 +418,8 @@ class Registry:
         """Admission of an object of another kind that a subresource takes and nobody stores; may change `obj`."""
         obj.setdefault("apiVersion", str(GroupVersion(body.group, body.version)))
         obj.setdefault("kind", body.kind)
+        if operation == "CREATE":
+            self.match_namespace(call, obj.setdefault("metadata", {}))
         request = self.admission_request(call, operation, obj, None)
         request.body = body
         await self.env.admission.review(request)

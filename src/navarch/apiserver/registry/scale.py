@@ -66,7 +66,9 @@ class Scale(Virtual):
     async def update(self, call: Call, change: Change) -> Obj:
         def make(call: Call, entries: list[Obj], old: Obj) -> tuple[Obj, list[Obj]]:
             wanted: Obj = normalise(schema(self.definition), change(trees.copy(old)))
+            wanted |= {"kind": old["kind"], "apiVersion": old["apiVersion"]}
             metadata = wanted.setdefault("metadata", {})
+            metadata.setdefault("namespace", call.namespace)
             if not metadata.get("uid") and "uid" in old["metadata"]:
                 metadata["uid"] = old["metadata"]["uid"]
             return wanted, self._ownership.update_scale(self._registry.kind, call, entries, old, wanted)

@@ -44,6 +44,38 @@ def apply(tree: Obj, operations: list[Any]) -> Obj:
     return document
 
 
+def explain(tree: Obj, operations: list[Any]) -> tuple[str, str]:
+    """(operation, why it does not apply) of the first that does not, in the library's words; ("", "") where all do."""
+    document: Any = copy(tree)
+    for operation in operations:
+        if not isinstance(operation, dict):
+            return "", f"json: cannot unmarshal {go_kind(operation)} into Go value of type jsonpatch.Operation"
+        try:
+            document = _step(document, operation)
+        except _Inapplicable:
+            kind = str(operation.get("op"))
+            return kind, _why(document, kind, str(operation.get("path")))
+    return "", ""
+
+
+def _why(document: Any, kind: str, path: str) -> str:
+    if kind == "test":
+        return f"testing value {path} failed: test failed"
+    if kind not in ("add", "remove", "replace", "move", "copy"):
+        return f"Unexpected kind: {kind}"
+    steps = _pointer({"path": path}, "path") if path.startswith("/") else []
+    try:
+        parent = _get(document, steps[:-1])
+    except _Inapplicable:
+        parent = None
+    if kind == "remove" and isinstance(parent, dict):
+        return f"error in remove for path: '{path}': Unable to remove nonexistent key: {steps[-1]}: missing value"
+    if kind == "replace":
+        what = "path" if parent is None else "key"
+        return f"replace operation does not apply: doc is missing {what}: {path}: missing value"
+    return f'{kind} operation does not apply: doc is missing path: "{path}": missing value'
+
+
 def _step(document: Any, operation: Obj) -> Any:
     match operation.get("op"):
         case "add":
