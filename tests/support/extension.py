@@ -26,7 +26,7 @@ FLUNDERS = f"{ROOT}/namespaces/default/flunders"
 RESOURCES: list[dict[str, Any]] = [
     {
         "name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "shortNames": ["fl"],
-        "verbs": ["create", "delete", "get", "list", "watch"],
+        "verbs": ["create", "delete", "deletecollection", "get", "list", "watch"],
     },
     {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]},
 ]  # fmt: skip
@@ -65,7 +65,8 @@ class Extension:
         self.seen: list[Request] = []
         self._aggregated = aggregated
         self._users = FrontProxy(front_proxy_ca, {"front-proxy-client"}, RealWorld())
-        self._flunders: dict[str, Any] = {}
+        self.flunders: dict[tuple[str, str], Any] = {}
+        """By namespace and name."""
         self._watchers: list[StreamWriter] = []
 
     @property
@@ -113,28 +114,34 @@ class Extension:
         if request.path == f"{ROOT}/namespaces/default/flunders/a/echo":
             headers = [("Upgrade", "echo"), ("Connection", "Upgrade")]
             return Response(101, headers=headers, upgrade=_echo)
-        if request.path.startswith(FLUNDERS):
+        if request.path.startswith(f"{ROOT}/") and "flunders" in request.path:
             return self._flunder(request, user.name)
         return _json(
             404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
         )
 
     def _flunder(self, request: Request, user: str) -> Response:
+        _, _, namespace = request.path.partition("/namespaces/")
+        namespace, _, rest = namespace.partition("/")
+        name = rest.removeprefix("flunders").removeprefix("/")
         if request.method == "POST":
             made = orjson.loads(request.body)
-            made["metadata"] |= {"namespace": "default", "annotations": {"by": user}}
-            self._flunders[made["metadata"]["name"]] = made
+            made["metadata"] |= {"namespace": namespace, "annotations": {"by": user}}
+            self.flunders[namespace, made["metadata"]["name"]] = made
             for watcher in self._watchers:
                 watcher.write([orjson.dumps({"type": "ADDED", "object": made}) + b"\n"])
             return _json(201, made)
         if request.param("watch"):
             return Response(200, stream=self._begin)
-        if request.path == FLUNDERS:
-            items = list(self._flunders.values())
+        if request.method == "DELETE" and not name:
+            self.flunders = {key: found for key, found in self.flunders.items() if key[0] != namespace}
+            return _json(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
+        if not name:
+            items = [found for key, found in self.flunders.items() if namespace in ("", key[0])]
             return _json(
                 200, {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": items}
             )
-        return _json(200, self._flunders[request.path.rpartition("/")[2]])
+        return _json(200, self.flunders[namespace, name])
 
     def _begin(self, writer: StreamWriter) -> None:
         self._watchers.append(writer)

@@ -10,9 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode
-
-import orjson
 
 from navarch.apiserver.auth.interface import Attributes
 from navarch.apiserver.filters.request_info import name_selected
@@ -21,11 +18,12 @@ from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.generic import Registry
 from navarch.apiserver.registry.listing import ListOptions, list_objects, open_watch
 from navarch.apiserver.registry.virtual import Virtual
-from navarch.apiserver.request import Request, RequestInfo, Response, User
+from navarch.apiserver.request import Request, RequestInfo, User
 from navarch.apiserver.watchcache import Entry
+from navarch.apiserver.within import Connection, Within
+from navarch.client.http import HttpClient
 from navarch.client.interface import ListResult, PatchType, Resource, WatchEvent
 from navarch.machinery import errors, trees
-from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Obj
 
 if TYPE_CHECKING:
@@ -56,14 +54,6 @@ OBJECTS = _ObjectEncoder()
 NOT_LOGGED = nullcontext()
 
 
-class _Connection:
-    peer_certificate: bytes | None = None
-    peer_address: tuple[str, int] = ("127.0.0.1", 0)
-
-    def __init__(self) -> None:
-        self.cache: dict[str, Any] = {}
-
-
 class InProcessClient:
     """A Client that acts as `user`; `manager` owns the fields it writes (the last part of the user's name, unless it is
     given). Built-in resources must be named at their hub version."""
@@ -73,10 +63,15 @@ class InProcessClient:
         self._user = user
         self._manager = manager or user.name.rpartition(":")[2]
         self._headers = {"user-agent": self._manager}
+        self._within = Within(server.handle_as, user)
+        self._http = HttpClient("", user_agent=self._manager, transport=self._within)
+        """For what other servers serve."""
 
     # -- reads
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
+        if other := self._elsewhere(resource):
+            return await other.get(resource, name, namespace, subresource=subresource)
         registry = self._registry("get", resource, namespace, name, subresource)
         if subresource and (virtual := self._virtual(registry, subresource)):
             return await virtual.get(self._call(registry, namespace, name, subresource))
@@ -93,6 +88,16 @@ class InProcessClient:
         limit: int = 0,
         continue_token: str = "",
     ) -> ListResult:
+        if other := self._elsewhere(resource):
+            return await other.list(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                resource_version=resource_version,
+                limit=limit,
+                continue_token=continue_token,
+            )
         registry = self._registry("list", resource, namespace, fields=field_selector)
         options = ListOptions(
             label_selector=label_selector,
@@ -116,6 +121,18 @@ class InProcessClient:
         resource_version: str = "",
         timeout_seconds: int = 0,
     ) -> AsyncIterator[Sequence[WatchEvent]]:
+        if other := self._elsewhere(resource):
+            events = other.watch(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                resource_version=resource_version,
+                timeout_seconds=timeout_seconds,
+            )
+            async for batch in events:
+                yield batch
+            return
         registry = self._registry("watch", resource, namespace, fields=field_selector)
         options = ListOptions(
             label_selector=label_selector,
@@ -160,6 +177,8 @@ class InProcessClient:
     async def create(
         self, resource: Resource, obj: Obj, namespace: str = "", *, name: str = "", subresource: str = ""
     ) -> Obj:
+        if other := self._elsewhere(resource):
+            return await other.create(resource, obj, namespace, name=name, subresource=subresource)
         with self._logged("create", resource, namespace, name, subresource, obj):
             registry = self._registry("create", resource, namespace, name, subresource)
             call = self._call(registry, namespace, name, subresource)
@@ -171,6 +190,8 @@ class InProcessClient:
             return (await self._server.operations.create(registry, call, trees.copy(obj), "Ignore")).obj
 
     async def update(self, resource: Resource, obj: Obj, namespace: str = "", *, subresource: str = "") -> Obj:
+        if other := self._elsewhere(resource):
+            return await other.update(resource, obj, namespace, subresource=subresource)
         name = obj["metadata"]["name"]
         with self._logged("update", resource, namespace, name, subresource, obj):
             registry = self._registry("update", resource, namespace, name, subresource)
@@ -192,6 +213,17 @@ class InProcessClient:
         field_manager: str = "",
         force: bool = False,
     ) -> Obj:
+        if other := self._elsewhere(resource):
+            return await other.patch(
+                resource,
+                name,
+                patch,
+                namespace,
+                type=type,
+                subresource=subresource,
+                field_manager=field_manager or self._manager if type == "apply" else field_manager,
+                force=force,
+            )
         with self._logged("patch", resource, namespace, name, subresource, patch):
             registry = self._registry("patch", resource, namespace, name, subresource)
             call = self._call(registry, namespace, name, subresource, field_manager)
@@ -214,6 +246,16 @@ class InProcessClient:
         grace_period_seconds: int | None = None,
         propagation: Literal["", "Background", "Foreground", "Orphan"] = "",
     ) -> Obj:
+        if other := self._elsewhere(resource):
+            return await other.delete(
+                resource,
+                name,
+                namespace,
+                uid=uid,
+                resource_version=resource_version,
+                grace_period_seconds=grace_period_seconds,
+                propagation=propagation,
+            )
         with self._logged("delete", resource, namespace, name):
             registry = self._registry("delete", resource, namespace, name)
             options = DeleteOptions(
@@ -228,6 +270,11 @@ class InProcessClient:
     async def delete_collection(
         self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None:
+        if other := self._elsewhere(resource):
+            await other.delete_collection(
+                resource, namespace, label_selector=label_selector, field_selector=field_selector
+            )
+            return
         with self._logged("deletecollection", resource, namespace):
             registry = self._registry("deletecollection", resource, namespace, fields=field_selector)
             selection = ListOptions(label_selector=label_selector, field_selector=field_selector)
@@ -235,23 +282,14 @@ class InProcessClient:
             await self._server.operations.delete_collection(registry, call, DeleteOptions(), selection)
 
     async def raw(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
-        headers = {"content-type": "application/json", "accept": "application/json", "user-agent": self._manager}
-        encoded = orjson.dumps(body) if body is not None else b""
-        request = Request(method, path, urlencode(query or {}), headers, encoded, _Connection())
-        request.user = self._user
-        answer = self._server.handle_as(request)
-        response: Response = await answer if isinstance(answer, Awaitable) else answer
-        content = response.body if isinstance(response.body, bytes) else b"".join(response.body)
-        if response.content_type.startswith("application/json"):
-            tree = orjson.loads(content)
-            if response.status >= 400:
-                raise StatusError.from_status(tree)
-            return tree
-        if response.status >= 400:
-            raise StatusError(response.status, "", content.decode())
-        return content.decode()
+        return await self._http.raw(method, path, query, body)
 
     # -- helpers
+
+    def _elsewhere(self, resource: Resource) -> HttpClient | None:
+        """The way to a resource that an extension server serves."""
+        remotes = self._server.aggregator.remotes
+        return self._http if remotes and (resource.group, resource.version) in remotes else None
 
     def _logged(
         self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", body: Any = None
@@ -264,7 +302,7 @@ class InProcessClient:
         if not name and isinstance(body, dict):
             name = body["metadata"].get("name", "")
         asked = self._attributes(verb, resource, namespace, name, subresource)
-        request = Request("", path, "", self._headers, b"", _Connection())
+        request = Request("", path, "", self._headers, b"", Connection())
         request.user, request.audit_id = self._user, self._server.world.uid()
         request.info = RequestInfo(request.path, verb, True)
         request.decision = self._server.decide(asked)

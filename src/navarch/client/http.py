@@ -5,13 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import orjson
 
 from navarch.client.interface import ListResult, PatchType, Resource, WatchEvent
-from navarch.http.client import Answer, Pool
+from navarch.http.client import Answer, Headers, Pool
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
 
@@ -22,6 +22,31 @@ PATCH_MEDIA: dict[PatchType, str] = {
     "apply": "application/apply-patch+yaml",
 }
 LIST_TIMEOUT = 120.0
+
+
+class Answering(Protocol):
+    """An answer that is read as it comes."""
+
+    status: int
+    headers: dict[str, str]
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+    async def read_all(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    """What carries requests: a pool of connections, or the server's handler in the same process."""
+
+    async def request(
+        self, method: str, path: str, headers: Headers, body: bytes = b"", timeout: float = 60.0
+    ) -> Answer: ...
+
+    async def stream(self, method: str, path: str, headers: Headers, body: bytes = b"") -> Answering: ...
+
+    def close(self) -> None: ...
 
 
 class HttpClient:
@@ -36,7 +61,9 @@ class HttpClient:
         token: str = "",
         token_file: Path | None = None,
         user_agent: str = "navarch",
+        transport: Transport | None = None,
     ) -> None:
+        """`transport` carries requests in place of connections to `server`."""
         url = urlsplit(server)
         context: ssl.SSLContext | None = None
         if url.scheme == "https":
@@ -44,7 +71,7 @@ class HttpClient:
             if certificate:
                 context.load_cert_chain(str(certificate[0]), str(certificate[1]))
         port = url.port or (443 if context else 80)
-        self.pool = Pool(url.hostname or "127.0.0.1", port, context)
+        self.pool: Transport = transport or Pool(url.hostname or "127.0.0.1", port, context)
         self._token = token
         self._token_file = token_file
         self._agent = user_agent

@@ -38,8 +38,9 @@ async def resource_of(client: Client, api_version: str, kind: str) -> Mapped:
     raise missing
 
 
-async def served(client: Client) -> list[Served]:
-    """Every resource (no subresources) in its group's preferred version, or the first version that has it.
+async def served(client: Client, failed: dict[str, str]) -> list[Served]:
+    """Every resource (no subresources) in its group's preferred version, or the first version that has it. What cannot be
+    discovered, for its extension server does not answer, is put into `failed`: group version -> why.
 
     The retired group `extensions` is left out: other groups have all its kinds, and the same objects."""
     versions = ["/api/v1"]
@@ -54,7 +55,11 @@ async def served(client: Client) -> list[Served]:
     stored: set[tuple[str, str]] = set()
     """(plural, storage version hash): the same objects may be served by another, retired group too."""
     for path in versions:
-        listed = await client.raw("GET", path)
+        try:
+            listed = await client.raw("GET", path)
+        except StatusError as error:
+            failed[path.removeprefix("/apis/")] = error.message
+            continue
         group, _, version = listed["groupVersion"].rpartition("/")
         for entry in listed.get("resources") or ():
             if "/" in entry["name"]:

@@ -93,11 +93,18 @@ class NamespaceController:
 
     async def _delete_content(self, name: str) -> Remaining:
         remaining = Remaining()
+        failed: dict[str, str] = {}
         try:
-            found = await served(self._client)
+            found = await served(self._client, failed)
         except StatusError as error:
             remaining.discovery = error.message
             return remaining
+        if failed:
+            which = ", ".join(f"{version}: {why}" for version, why in sorted(failed.items()))
+            remaining.discovery = (
+                f"Discovery failed for some groups, {len(failed)} failing: unable to retrieve the complete list of server "
+                f"APIs: {which}"
+            )
         resources = [
             entry.resource
             for entry in found

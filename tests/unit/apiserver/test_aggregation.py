@@ -21,8 +21,11 @@ from navarch.apiserver.aggregation.remote import remote_of
 from navarch.apiserver.auth.configuration import Authentication
 from navarch.apiserver.request import Request, Response, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
-from navarch.client.resources import API_SERVICES, SERVICES
+from navarch.client.interface import Resource
+from navarch.client.resources import API_SERVICES, NAMESPACES, SERVICES
 from navarch.machinery.types import GroupResource
+from navarch.testing.inside import control_plane
+from navarch.testing.options import Options
 
 ADMIN = User("admin", "u-1", ("system:masters", "a b"), (("example.org/Scope", ("x", "y")),))
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -267,6 +270,34 @@ async def test_watches_and_upgrades_pass(tmp_path: Path) -> None:
         await asyncio.wait_for(answer.upgrade(tunnel), 10)
         assert tunnel.written == b"HELLO"
         assert setup.extension.asked.headers["x-remote-user"] == "admin"
+
+
+async def test_controllers_and_clients_in_the_process_reach_extension_servers(tmp_path: Path) -> None:
+    flunders = Resource(GROUP, "v1", "flunders")
+    async with running(tmp_path) as setup, control_plane(setup.server, Options(controllers=True)):
+        await setup.available()
+        client = setup.server.system
+
+        async def more() -> None:
+            await client.create(flunders, {"metadata": {"name": "b"}}, "keep")
+
+        for namespace in ("keep", "go"):
+            await client.create(NAMESPACES, {"metadata": {"name": namespace}})
+            await client.create(flunders, {"metadata": {"name": "a"}}, namespace)
+        assert (await client.get(flunders, "a", "go"))["metadata"]["annotations"] == {"by": "system:apiserver"}
+        assert [f["metadata"]["namespace"] for f in (await client.list(flunders)).items] == ["keep", "go"]
+        made = asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(more()))
+        async with asyncio.timeout(10):
+            async for events in client.watch(flunders, "keep"):
+                assert events[0].object["metadata"]["name"] == "b"
+                break
+            else:
+                raise AssertionError("the watch ended")
+        made.cancel()
+        await client.delete(NAMESPACES, "go")
+        namespaces = GroupResource("", "namespaces")
+        await until("the namespace is gone", lambda: setup.server.lookup(namespaces, "", "go") is None)
+        assert {key[0] for key in setup.extension.flunders} == {"keep"}
 
 
 class Tunnel:

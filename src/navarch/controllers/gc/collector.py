@@ -32,7 +32,13 @@ from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
 
 NEEDED = {"list", "watch", "delete"}
 IGNORED = {GroupResource("", "events"), GroupResource("events.k8s.io", "events")}
-CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
+REGISTRATIONS = {
+    GroupResource("apiextensions.k8s.io", "customresourcedefinitions"),
+    GroupResource("apiregistration.k8s.io", "apiservices"),
+}
+"""What says that other resources are served."""
+SYNC_SECONDS = 10.0
+AGAIN_SECONDS = 30.0
 WORKERS = 10
 REDISCOVER = "rediscover"
 Listener = Callable[[Resource, "Obj | None", "Obj | None"], None]
@@ -94,7 +100,10 @@ class GarbageCollector:
     # -- feeding the graph
 
     async def _discover(self) -> None:
-        found = await served(self._client)
+        failed: dict[str, str] = {}
+        found = await served(self._client, failed)
+        if failed:
+            self.queue.add_after(REDISCOVER, AGAIN_SECONDS)
         self._resources = {GroupKind(s.resource.group, s.kind): s.resource for s in found}
         wanted = {s.resource for s in found if _is_collectable(s)}
         for resource in [resource for resource in self._monitors if resource not in wanted]:
@@ -104,7 +113,8 @@ class GarbageCollector:
             if informer is not None:
                 await informer.stop()
         fresh = [self._monitor(resource) for resource in sorted(wanted) if resource not in self._monitors]
-        await asyncio.gather(*(asyncio.shield(informer.synced) for informer in fresh))
+        if fresh:  # an extension server that does not answer holds nobody up for long
+            await asyncio.wait([informer.synced for informer in fresh], timeout=SYNC_SECONDS)
 
     def _monitor(self, resource: Resource) -> Informer:
         informer = self._informers[resource]
@@ -115,7 +125,7 @@ class GarbageCollector:
                 self.queue.add(work)
             for listener in self._listeners:
                 listener(resource, old, new)
-            if GroupResource(resource.group, resource.plural) == CRDS:
+            if GroupResource(resource.group, resource.plural) in REGISTRATIONS:
                 self.queue.add_after(REDISCOVER, 1.0)
 
         self._monitors[resource] = (informer, informer.add_handler(changed))
