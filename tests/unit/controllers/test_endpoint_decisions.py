@@ -11,7 +11,7 @@ from navarch.controllers.endpoints import legacy, mirroring, slices
 from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
 from navarch.controllers.endpoints.slices import EndpointSliceController
-from navarch.controlloop.plan import Create, Delete, Plan, Update
+from navarch.controlloop.plan import Create, Delete, Emit, Plan, Update
 
 
 def service(**spec: Any) -> dict[str, Any]:
@@ -165,3 +165,15 @@ def test_hand_made_endpoints_are_mirrored() -> None:
     assert [e["conditions"]["ready"] for e in made["endpoints"]] == [True, False]
     assert made["metadata"]["labels"]["kubernetes.io/service-name"] == "ext"
     assert not mirroring.is_mirrored(endpoints, service())
+
+
+def test_each_subset_is_mirrored_into_one_slice_of_at_most_a_thousand() -> None:
+    addresses = [{"ip": f"10.1.{number // 250}.{number % 250 + 1}"} for number in range(1100)]
+    endpoints = {
+        "metadata": {"name": "ext", "namespace": "default", "uid": "e"},
+        "subsets": [{"addresses": addresses, "ports": [{"port": 5432}]}],
+    }
+    plan = EndpointSliceMirroringController().reconcile(mirroring.Observed(endpoints, []), 0.0)
+    assert [len(made["endpoints"]) for made in stored(plan)] == [1000]
+    (told,) = [action for action in plan.actions if isinstance(action, Emit)]
+    assert told.reason == "TooManyAddressesToMirror" and told.message.endswith("100 addresses were skipped")

@@ -9,7 +9,7 @@ from navarch.client.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from navarch.controllers import objects
 from navarch.controllers.endpoints import backends, pack
 from navarch.controllers.endpoints.slices import SERVICE_INDEX
-from navarch.controlloop.plan import Caches, Delete, Plan, Watch
+from navarch.controlloop.plan import Caches, Delete, Emit, Plan, Watch
 from navarch.machinery.types import Key, Obj, key_of
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
@@ -58,6 +58,13 @@ class EndpointSliceMirroringController:
         kept = [s for s in observed.slices if groups]
         gone = [Delete(ENDPOINT_SLICES, key_of(s), objects.uid_of(s)) for s in observed.slices if not groups]
         actions = pack.pack(endpoints, reference, kept, groups, labels, annotations)
+        left_out = sum(max(0, _count(subset) - MAX_PER_SUBSET) for subset in endpoints.get("subsets") or ())
+        if left_out:
+            message = (
+                f"A max of {MAX_PER_SUBSET} addresses can be mirrored to EndpointSlices per Endpoints subset. "
+                f"{left_out} addresses were skipped"
+            )
+            actions.append(Emit(endpoints, "Warning", "TooManyAddressesToMirror", message))
         return Plan([*gone, *actions], reasons=["hand-made Endpoints are mirrored"])
 
 
@@ -69,6 +76,10 @@ def is_mirrored(endpoints: Obj, service: Obj) -> bool:
     return bool(endpoints.get("subsets")) or not objects.is_deleting(endpoints)
 
 
+def _count(subset: Obj) -> int:
+    return sum(len(subset.get(name) or ()) for name in ("addresses", "notReadyAddresses"))
+
+
 def groups_of(endpoints: Obj) -> list[pack.Group]:
     found: dict[bytes, pack.Group] = {}
     for subset in endpoints.get("subsets") or ():
@@ -78,7 +89,7 @@ def groups_of(endpoints: Obj) -> list[pack.Group]:
             for address in (subset.get(name) or ())[:left]:
                 left -= 1
                 family = backends.family_of(address["ip"])
-                group = found.setdefault(pack.group_key(family, ports), pack.Group(family, ports))
+                group = found.setdefault(pack.group_key(family, ports), pack.Group(family, ports, limit=MAX_PER_SUBSET))
                 group.endpoints.append(_endpoint(address, ready))
     return list(found.values())
 

@@ -1,4 +1,4 @@
-"""Packs endpoints into slices of at most 100, changing as few slices as can be. Pure.
+"""Packs endpoints into slices (of at most 100, usually), changing as few slices as can be. Pure.
 
 Source of the rules: upstream's k8s.io/endpointslice reconciler (reconcileByPortMapping).
 """
@@ -26,6 +26,8 @@ class Group:
     address_type: str
     ports: Sequence[Obj]
     endpoints: list[Obj] = field(default_factory=list)
+    limit: int = MAX_ENDPOINTS
+    """Of the endpoints in one slice."""
 
 
 def group_key(address_type: str, ports: Sequence[Obj]) -> bytes:
@@ -79,10 +81,10 @@ def _pack_group(
     # What is new goes where something changes anyway; else where there is most room; else into slices of its own.
     by_change = sorted(kept, key=lambda pair: (pair[1] == list(pair[0].get("endpoints") or ()), len(pair[1])))
     for _, mine in by_change:
-        take = MAX_ENDPOINTS - len(mine)
+        take = group.limit - len(mine)
         mine.extend(rest[:take])
         rest = rest[take:]
-    fresh = [rest[i : i + MAX_ENDPOINTS] for i in range(0, len(rest), MAX_ENDPOINTS)]
+    fresh = [rest[i : i + group.limit] for i in range(0, len(rest), group.limit)]
     actions: list[Action] = []
     survivors = [pair for pair in kept if pair[1]]
     if not survivors and not fresh:
