@@ -12,6 +12,7 @@ from navarch.api.podspec.resources import Amounts, aggregate, amounts, qos_class
 from navarch.api.resourcenames import is_extended, is_hugepages, is_native
 from navarch.machinery import trees
 from navarch.machinery.clock import parse_time
+from navarch.machinery.memo import Memo
 from navarch.machinery.quantity import NANO, Quantity
 from navarch.machinery.selectors import from_label_selector
 from navarch.machinery.types import GroupResource, Obj
@@ -140,7 +141,9 @@ def counted(
         total: Amounts = dict.fromkeys(evaluator.names(names), ZERO)
         for obj in found:
             if covers(quota, evaluator, obj):
-                add(total, {name: value for name, value in evaluator.usage(obj, now).items() if name in total})
+                for name, value in evaluator.usage(obj, now).items():
+                    if name in total:
+                        total[name] += value
         add(used, total)
     return used
 
@@ -169,9 +172,34 @@ def is_charged(pod: Obj, now: float) -> bool:
 
 
 def pod_usage(pod: Obj, now: float) -> Amounts:
+    """Nobody may change what it returns: pods of one template share it."""
     if not is_charged(pod, now):
         return {"count/pods": ONE}
-    return {"count/pods": ONE, **compute_usage(pod_amounts(pod, "requests"), pod_amounts(pod, "limits"))}
+    key = _computed.key(_resources_of(pod))
+    used = _computed.get(key)
+    if used is None:
+        computed = compute_usage(pod_amounts(pod, "requests"), pod_amounts(pod, "limits"))
+        _computed.put(key, used := {"count/pods": ONE, **computed})
+    return used
+
+
+_computed: Memo[Amounts] = Memo(4096)
+
+
+def _resources_of(pod: Obj) -> list[object]:
+    """All of a pod that its amounts depend on."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    found: list[object] = [spec.get("resources"), spec.get("overhead")]
+    found += [container.get("resources") for container in spec.get("containers") or ()]
+    for container in spec.get("initContainers") or ():
+        found += (container.get("restartPolicy"), container.get("resources"))
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for one in status.get(field) or ():
+            if one.get("resources") or one.get("allocatedResources"):
+                found += (one["name"], one.get("resources"), one.get("allocatedResources"))
+    if len(found) > 2 + len(spec.get("containers") or ()):
+        found.append([container["name"] for f in ("containers", "initContainers") for container in spec.get(f) or ()])
+    return found
 
 
 def compute_usage(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> Amounts:
