@@ -16,6 +16,7 @@ from navarch.apiserver.admission.plugins import Parts, standard_plugins
 from navarch.apiserver.admission.settings import Settings
 from navarch.apiserver.aggregation.aggregator import Aggregator
 from navarch.apiserver.aggregation.extensions import Extensions
+from navarch.apiserver.aggregation.registering import Registering
 from navarch.apiserver.audit.log import AuditLog, LogFile
 from navarch.apiserver.audit.policy import Policy
 from navarch.apiserver.auth.authenticators import BearerTokens, FixedTokens, TokenSource, Union
@@ -126,6 +127,7 @@ class ApiServer:
         """Asks webhooks, by their clientConfig."""
         self.aggregator = Aggregator(self, Extensions(services, config.proxy_client))
         """Versions of groups that extension servers serve."""
+        self._registering = Registering(self)
         self.admission = Chain(
             standard_plugins(Parts(self.caches, world, self.decide, self.webhooks, config.admission))
         )
@@ -222,6 +224,7 @@ class ApiServer:
         for registry in registries.values():
             self._rest.serve(registry)
         self._groups.update((version.group, version.version) for version in kind.versions)
+        self._registering.changed()
 
     def unserve(self, kind: Kind) -> None:
         """No more."""
@@ -229,6 +232,7 @@ class ApiServer:
         self.scheme.drop(kind)
         self._rest.unserve(kind)
         self._groups = self._rest.groups()
+        self._registering.changed()
         for version in kind.versions:
             self._counted.pop((version.group, version.version, kind.plural), None)
 
@@ -301,6 +305,7 @@ class ApiServer:
         await self.custom.start()
         self._flow_statuses.start()
         self.aggregator.start()
+        self._registering.start()
         if self.fairness is not None:
             self.fairness.start()
         self.started = True
@@ -310,6 +315,7 @@ class ApiServer:
     async def stop(self) -> None:
         self._flow_statuses.stop()
         self.aggregator.stop()
+        self._registering.stop()
         self.usage.stop()
         if self.fairness is not None:
             self.fairness.stop()
