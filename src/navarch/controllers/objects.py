@@ -185,6 +185,11 @@ def available_in(pod: Obj, min_ready_seconds: int, now: float) -> float | None:
     return max(0.0, since + min_ready_seconds - now) if since else None
 
 
+def gathering(pods: int) -> float:
+    """For how long a controller lets the events of so many pods come together, in seconds: 0 for few, 1 for thousands."""
+    return 0.0 if pods < 100 else min(pods * 2e-4, 1.0)
+
+
 # -- writing
 
 

@@ -101,7 +101,7 @@ class ReplicaSetController:
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         replica_set = observed.set
-        plan = Plan(parallel=True)
+        plan = Plan(parallel=True, gather=objects.gathering(len(observed.pods)))
         active = claim(self._flavour, observed, plan)
         if not objects.is_deleting(replica_set):
             plan.actions.extend(manage(self._flavour, observed, active, now, plan.reasons))

@@ -45,6 +45,8 @@ class Outcome:
     writes: list[Written] = field(default_factory=list)
     requeue_after: float | None = None
     """What a Call asked for."""
+    gather: float = 0.0
+    """The plan's."""
     reasons: list[str] = field(default_factory=list[str])
     """Those of plans that a Call made."""
     rebased: dict[tuple[Resource, Key, str], str] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class Executor:
         """Unfiltered caches only: a filtered one need not ever show a write."""
 
     async def run(self, plan: Plan) -> Outcome:
-        outcome = Outcome()
+        outcome = Outcome(gather=plan.gather)
         for _, group in itertools.groupby(plan.actions, _kin):
             actions = list(group)
             batches = _slow_start(actions) if plan.parallel else ([action] for action in actions)

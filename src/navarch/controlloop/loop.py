@@ -131,7 +131,13 @@ class ControllerLoop(Generic[T]):
                 outcome = await self._round(key)
             except Exception as error:
                 self._failed(key, error)
-            self._executor.settle(outcome.writes, lambda key=key: self.queue.done(key))
+            self._executor.settle(outcome.writes, lambda key=key, wait=outcome.gather: self._free(key, wait))
+
+    def _free(self, key: Key, wait: float) -> None:
+        if wait > 0:
+            self._world.call_later(wait, lambda: self.queue.done(key))
+        else:
+            self.queue.done(key)
 
     async def _round(self, key: Key) -> Outcome:
         started = time.monotonic()
@@ -145,7 +151,7 @@ class ControllerLoop(Generic[T]):
         self._remember(key, Why(self._world.now(), plan.reasons))
         if not plan.actions:
             self._succeeded(key, plan)
-            return Outcome()
+            return Outcome(gather=plan.gather)
         outcome = await self._executor.run(plan)
         if outcome.reasons:
             self._remember(key, Why(self._world.now(), [*plan.reasons, *outcome.reasons]))

@@ -100,6 +100,9 @@ class Plan:
     reasons: list[str] = field(default_factory=list)
     """Why this, and nothing else, is done: sentences for `navarch why`, also when actions is empty."""
     parallel: bool = False
+    gather: float = 0.0
+    """Seconds for which what happens is gathered before the key is looked at again: of a key with many pods every round
+    is long, and each of its pods brings events."""
     on_error: Callable[[Exception], Plan] | None = None
     """What to write about a failed action (a condition) before the key is retried. Pure, like the plan itself."""
 

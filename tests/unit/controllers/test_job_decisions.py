@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from navarch.controllers.job import ending, managing
@@ -63,6 +63,7 @@ def test_lists_of_indexes_are_read_as_far_as_they_go(text: str | None, completio
     assert str(Intervals.parse(text, completions)) == shown
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.integers(0, 31), st.integers(0, 31))
 def test_intervals_are_sets(one: set[int], other: set[int], count: int, completions: int) -> None:
     a, b = Intervals.of(one), Intervals.of(other)

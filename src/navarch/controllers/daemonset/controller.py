@@ -151,6 +151,7 @@ class _Round:
         self.plan.actions.extend(self.obsolete(revisions.mine, looked.current, claimed))
         self.write_status(by_node, fits, hashed, looked.collisions)
         self.plan.requeue_after = min(self.waits, default=None)
+        self.plan.gather = objects.gathering(len(self.observed.nodes))
         return self.plan
 
     # -- whose pods

@@ -25,13 +25,21 @@ from navarch.machinery.types import Key, Obj, key_of
 KIND = "Job"
 OURS = "kubernetes.io/job-controller"
 """What managedBy says of jobs that are ours; null says the same."""
+OPEN = "open-of-job"
+"""Index of pods: the uid of the controller, for those that have not ended or are not counted. A job with thousands of
+pods behind it costs what the few do that are left."""
+
+
+def open_index(pod: Obj) -> Iterable[str]:
+    done = objects.is_terminal(pod) and not pod_rules.is_tracked(pod)
+    return () if done else (objects.controller_uid(pod),)
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     job: Obj
     pods: Sequence[Obj]
-    """Pods that the job controls, and orphans of its namespace that it selects."""
+    """Pods that the job controls, but for those that are counted; and orphans of its namespace that it selects."""
     failures: Failures = field(default_factory=Failures)
 
 
@@ -43,7 +51,7 @@ class JobController:
         """By job, with its uid. After a restart counting begins anew, as upstream's does."""
         self.watches = (
             Watch(JOBS, lambda old, new, caches: [key_of(o) for o in (new or old,) if o is not None]),
-            Watch(PODS, self._pod_keys, {OWNER: owner_index}),
+            Watch(PODS, self._pod_keys, {OWNER: owner_index, OPEN: open_index}),
         )
 
     def _pod_keys(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
@@ -62,7 +70,7 @@ class JobController:
         uid, selector = objects.uid_of(job), job["spec"].get("selector")
         orphans = caches[PODS].by_index(OWNER, ORPHAN + key.namespace)
         pods = [
-            *caches[PODS].by_index(OWNER, uid),
+            *caches[PODS].by_index(OPEN, uid),
             *(pod for pod in orphans if objects.selects(selector, objects.labels_of(pod))),
         ]
         of, failures = self._failures.get(key, (uid, Failures()))
@@ -96,6 +104,7 @@ class _Round:
 
     def run(self) -> Plan:
         job, now = self.observed.job, self.now
+        self.plan.gather = objects.gathering(len(self.observed.pods))
         seen = managing.look(job, self.claim(), self.observed.failures, now)
         finished = ending.before_managing(seen, now)
         self.plan.requeue_after = ending.deadline_in(job, now) if finished is None else None
