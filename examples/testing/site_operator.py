@@ -1,4 +1,4 @@
-"""An operator on kopf: a ConfigMap labelled `kind=site` becomes a Deployment, and hears when it is up."""
+"""An operator on kopf: a Site becomes a Deployment, and its status says how many pods are ready."""
 
 import os
 from typing import Any
@@ -6,26 +6,26 @@ from typing import Any
 import kopf
 import kubernetes
 
-SITES = {"kind": "site"}
+SITE = ("example.com", "v1", "sites")
 
 
 @kopf.on.login()
-def login(**_: Any) -> kopf.ConnectionInfo | None:
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     kubernetes.config.load_kube_config(os.environ["KUBECONFIG"])
-    return kopf.login_with_kubeconfig(**_)
+    return kopf.login_with_kubeconfig(**kwargs)
 
 
-@kopf.on.create("configmaps", labels=SITES)
-@kopf.on.update("configmaps", labels=SITES)
-def deploy(name: str, namespace: str, body: kopf.Body, **_: Any) -> None:
+@kopf.on.create(*SITE)
+@kopf.on.update(*SITE)
+def deploy(name: str, namespace: str, spec: kopf.Spec, **_: Any) -> None:
     labels = {"site": name}
-    container = {"name": "web", "image": body["data"].get("image", "nginx")}
+    container = {"name": "web", "image": spec["image"]}
     deployment: dict[str, Any] = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name, "labels": labels},
         "spec": {
-            "replicas": int(body["data"].get("replicas", "1")),
+            "replicas": spec["replicas"],
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
         },
@@ -38,5 +38,5 @@ def deploy(name: str, namespace: str, body: kopf.Body, **_: Any) -> None:
 
 @kopf.on.field("apps", "v1", "deployments", field="status.readyReplicas", labels={"site": kopf.PRESENT})
 def tell(name: str, namespace: str, new: int | None, **_: Any) -> None:
-    ready = {"metadata": {"annotations": {"site/ready": str(new or 0)}}}
-    kubernetes.client.CoreV1Api().patch_namespaced_config_map(name, namespace, ready)
+    sites = kubernetes.client.CustomObjectsApi()
+    sites.patch_namespaced_custom_object_status(*SITE[:2], namespace, SITE[2], name, {"status": {"ready": new or 0}})
