@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from navarch.api.apiextensions.customresourcedefinition import CLEANUP, GROUP
 from navarch.api.apiextensions.kinds import CustomKind, custom_kind
+from navarch.api.kind import Kind
 from navarch.apiserver.customresources import status as statuses
 from navarch.apiserver.customresources.cache import CustomCache, VersionCache
 from navarch.apiserver.customresources.conversion import Conversion, WebhookConversion
@@ -206,6 +208,7 @@ class CustomResources:
         conversion = self._conversion(kind)
         group = kind.resource.group
         for version, one in kind.by_version.items():
+            one = _convertible(one, conversion)
             view = VersionCache(one, cache, kind.compiled[version], conversion, f"{group}/{kind.storage}")
             registry = CustomRegistry(one, view, server)
             if one.has_subresource("scale"):
@@ -303,3 +306,16 @@ class CustomResources:
         metadata = {**crd["metadata"], "finalizers": left}
         changed = {**crd, "metadata": metadata, "status": {**crd["status"], "conditions": conditions}}
         return await self._write(changed, changed["status"]) is not None
+
+
+def _convertible(kind: Kind, conversion: Conversion) -> Kind:
+    """A kind whose fields' owners can be followed through all its versions."""
+    if not isinstance(conversion, WebhookConversion):
+        return kind
+    hub = str(kind.hub.gv)
+
+    def to(version: str) -> Callable[[Obj], Obj]:
+        return lambda obj: conversion.converted([obj], version)[0]
+
+    others = (replace(v, encode=to(str(v.gv)), decode=to(hub)) for v in kind.versions[1:])
+    return replace(kind, versions=(kind.hub, *others))
