@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 from navarch.machinery.selectors import LabelSelector
 from navarch.scheduler.podinfo import LabelClass, PodInfo
 from navarch.scheduler.terms import Labels, Term
+from navarch.scheduler.topology import Topology
 
 Ints = NDArray[np.int64]
 MAX_QUESTIONS = 512
 NO_LABELS: Labels = {}
+
+
+@dataclass(slots=True)
+class _Sums:
+    version: int
+    """Of the topology, when they were summed."""
+    values: Ints
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +36,28 @@ class Count:
 
     slots: Ints
     total: int = 0
+    _sums: dict[Topology, _Sums] = field(default_factory=dict)
 
     def add(self, slot: int, sign: int) -> None:
         self.slots[slot] += sign
         self.total += sign
+        for topology, sums in self._sums.items():
+            if sums.version == topology.version:
+                sums.values[topology.ids[slot]] += sign
 
     def grow(self, length: int) -> None:
         self.slots = np.concatenate([self.slots, np.zeros(length - len(self.slots), np.int64)])
+
+    def sums(self, topology: Topology) -> Ints:
+        """Per domain; what is in 0 is to be ignored. Kept and brought up to date: not to be changed."""
+        found = self._sums.get(topology)
+        if found is None or found.version != topology.version:
+            found = self._sums[topology] = _Sums(topology.version, topology.sums(self.slots))
+        return found.values
+
+    def around(self, topology: Topology) -> Ints:
+        """Per slot, the sum over its domain; without the label it means nothing."""
+        return self.slots if topology.is_unique else self.sums(topology)[topology.ids]
 
 
 @dataclass(slots=True, eq=False)

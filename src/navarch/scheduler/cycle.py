@@ -35,6 +35,8 @@ from navarch.scheduler.surroundings import Surroundings
 
 MAX_CLASSES = 256
 """Classes of pods that are remembered; the one unused for longest is forgotten."""
+MANY = 30
+"""Where more than one slot in so many changed, all are judged at once: an array costs as much as that many by themselves."""
 NO_NODES = "no nodes available to schedule pods"
 
 
@@ -64,6 +66,9 @@ class _Placement:
     """Slots that all of them let through."""
     scores: list[Ints] = field(default_factory=list)
     """Raw, one array per scoring node plugin."""
+    scoring: int = 0
+    """How many raw scores are not 0."""
+    view: View | None = None
 
 
 @dataclass(slots=True)
@@ -136,15 +141,29 @@ class Cycle:
         slot = self.nodes.slot(pod.nominated) if pod.nominated else None
         if slot is not None and mask[slot]:
             return Decision(pod.nominated, "", 1, total)
-        feasible = np.flatnonzero(mask)
-        if not len(feasible):
+        number = int(np.count_nonzero(mask))
+        if not number:
             return self._nowhere(pod)
-        if len(feasible) == 1:
-            return Decision(self.nodes.names[int(feasible[0])], "", 1, total)
-        score = self.score(pod, feasible, placement, prepared)
-        best = feasible[np.flatnonzero(score == score.max())]
+        if number == 1:
+            return Decision(self.nodes.names[int(mask.argmax())], "", 1, total)
+        score = self._scores(pod, mask, placement, prepared)
+        highest = int(score.max())
+        best = np.flatnonzero(score == highest)
         slot = int(best[self._random.randrange(len(best))] if len(best) > 1 else best[0])
-        return Decision(self.nodes.names[slot], "", len(feasible), total, int(score.max()))
+        return Decision(self.nodes.names[slot], "", number, total, highest)
+
+    def _scores(self, pod: PodInfo, mask: Bools, placement: _Placement, prepared: Prepared) -> Ints:
+        """Of every slot; -1 where the pod does not fit."""
+        if not placement.scoring and not any(plugin.weight for plugin, _ in prepared):
+            return np.where(mask, self._usage(pod).score + self._same_for_all(), -1)
+        feasible = np.flatnonzero(mask)
+        score = np.full(len(mask), -1, np.int64)
+        score[feasible] = self.score(pod, feasible, placement, prepared)
+        return score
+
+    def _same_for_all(self) -> int:
+        """What plugins give where no node has anything that they look at."""
+        return sum(MAX_SCORE * p.weight for p in self.node_plugins if p.weight and p.normalise == "inverse")
 
     def _nowhere(self, pod: PodInfo) -> Decision:
         verdict = self.verdict(pod)
@@ -200,9 +219,8 @@ class Cycle:
         placement = self._placement(pod)
         if not placement.mask[slot]:
             return False
-        here = np.array([slot])
         usage = (p for p in self.usage_plugins if p.filters and p.applies(pod))
-        if not all(p.feasible(pod, self.nodes, here)[0] for p in usage):
+        if not all(p.at(pod, self.nodes, slot)[0] for p in usage):
             return False
         view = self._view(placement)
         prepared = self._prepare(pod, view)
@@ -217,9 +235,14 @@ class Cycle:
         return self._view(self._placement(pod))
 
     def _view(self, placement: _Placement) -> View:
+        if placement.view is not None:
+            return placement.view
         by_name = {p.name: passed for p, passed in zip(self.node_plugins, placement.passed, strict=True)}
         alive = self.nodes.alive
-        return View(self.nodes, self.around, by_name.get("NodeAffinity", alive), by_name.get("TaintToleration", alive))
+        placement.view = View(
+            self.nodes, self.around, by_name.get("NodeAffinity", alive), by_name.get("TaintToleration", alive)
+        )
+        return placement.view
 
     def _prepare(self, pod: PodInfo, view: View) -> Prepared | Rejected:
         found: Prepared = []
@@ -249,6 +272,7 @@ class Cycle:
         changed = nodes.specs.since(found.position) if found.position >= 0 else None
         if changed is None or len(found.mask) != len(nodes.alive):
             length = len(nodes.alive)
+            found.view, found.scoring = None, 0
             found.mask = np.zeros(length, bool)
             found.passed = [np.zeros(length, bool) for _ in self.node_plugins]
             found.scores = [np.zeros(length, np.int64) for plugin in self.node_plugins if plugin.weight]
@@ -275,7 +299,9 @@ class Cycle:
             placement.passed[index][slot] = passed
             mask = mask and passed
             if plugin.weight:
-                placement.scores[scored][slot] = plugin.score(ready, node) if node is not None else 0
+                score = plugin.score(ready, node) if node is not None else 0
+                placement.scoring += (score != 0) - (int(placement.scores[scored][slot]) != 0)
+                placement.scores[scored][slot] = score
                 scored += 1
         placement.mask[slot] = mask
 
@@ -324,25 +350,33 @@ class Cycle:
             self._usages.move_to_end(key)
         nodes = self.nodes
         changed = nodes.usage.since(found.position) if found.position >= 0 else None
-        if changed is None or len(found.mask) != len(nodes.alive) or len(changed) > len(nodes.alive) // 2:
-            found.mask, found.score = self._judge_usage(pod, None)
+        if changed is None or len(found.mask) != len(nodes.alive) or len(changed) > len(nodes.alive) // MANY:
+            found.mask, found.score = self._judge_usage(pod)
         elif changed:
-            slots = np.fromiter(set(changed), np.int64)
-            found.mask[slots], found.score[slots] = self._judge_usage(pod, slots)
+            applying = [plugin for plugin in self.usage_plugins if plugin.applies(pod)]
+            for slot in set(changed):
+                self._judge_slot(pod, slot, applying, found)
         found.position = nodes.usage.position
         return found
 
-    def _judge_usage(self, pod: PodInfo, slots: Ints | None) -> tuple[Bools, Ints]:
+    def _judge_slot(self, pod: PodInfo, slot: int, plugins: Sequence[UsagePlugin], usage: _Usage) -> None:
+        mask, total = bool(self.nodes.alive[slot]), 0
+        for plugin in plugins:
+            fits, score = plugin.at(pod, self.nodes, slot)
+            mask = mask and (fits or not plugin.filters)
+            total += plugin.weight * score
+        usage.mask[slot], usage.score[slot] = mask, total
+
+    def _judge_usage(self, pod: PodInfo) -> tuple[Bools, Ints]:
         nodes = self.nodes
-        mask = (nodes.alive if slots is None else nodes.alive[slots]).copy()
+        mask = nodes.alive.copy()
         total = np.zeros(len(mask), np.int64)
         for plugin in self.usage_plugins:
-            if not plugin.applies(pod):
-                continue
-            if plugin.filters:
-                mask &= plugin.feasible(pod, nodes, slots)
-            if plugin.weight and (score := plugin.score(pod, nodes, slots)) is not None:
-                total += plugin.weight * score
+            if plugin.applies(pod):
+                if plugin.filters:
+                    mask &= plugin.feasible(pod, nodes)
+                if plugin.weight:
+                    total += plugin.weight * plugin.score(pod, nodes)
         return mask, total
 
     # -- saying why
@@ -440,9 +474,9 @@ class Cycle:
         if not len(feasible):
             return {}
         parts: list[tuple[str, Any]] = [
-            (plugin.name, score[feasible] * plugin.weight)
+            (plugin.name, plugin.score(pod, self.nodes)[feasible] * plugin.weight)
             for plugin in self.usage_plugins
-            if plugin.weight and plugin.applies(pod) and (score := plugin.score(pod, self.nodes, None)) is not None
+            if plugin.weight and plugin.applies(pod)
         ]
         parts += list(self._parts(pod, feasible, placement, prepared))
         arrays = [(name, np.broadcast_to(part, len(feasible))) for name, part in parts]

@@ -231,6 +231,11 @@ class Nodes:
         """What is left of a resource on every slot."""
         return self._column(self.allocatable, resource) - self._column(self.requested, resource)
 
+    def free_at(self, resource: str, slot: int) -> int:
+        allocatable, requested = self.allocatable.get(resource), self.requested.get(resource)
+        there = int(allocatable[slot]) if allocatable is not None else 0
+        return there - (int(requested[slot]) if requested is not None else 0)
+
     def capacity(self, resource: str) -> Ints:
         return self._column(self.allocatable, resource)
 

@@ -106,6 +106,15 @@ class RbacAuthorizer:
 
     def authorize(self, attributes: Attributes) -> Decision:
         decision = self._decisions.get(attributes)
+        if decision is None and attributes.name and attributes.is_resource:
+            # what is allowed without a name is allowed for each: names come and go, and each would be decided anew
+            unnamed = attributes._replace(name="", path="", fields="")
+            decision = self._decisions.get(unnamed)
+            if decision is None:
+                decision = self._decisions[unnamed] = self._decide(unnamed)
+            if decision.allowed:
+                return decision
+            decision = None
         if decision is None:
             decision = self._decide(attributes)
             if len(attributes.path) + len(attributes.name) + len(attributes.fields) < REMEMBERED_LENGTH:

@@ -107,9 +107,10 @@ class InterPodAffinity:
         anyone = False
         for term in prepared.affinity:
             topology = nodes.topology(term.topology)
-            around = topology.around(prepared.together.slots)
-            labelled = labelled & (topology.ids > 0)
-            friends = friends & (around > 0)
+            present = topology.ids > 0
+            around = (prepared.together.around(topology) > 0) & present
+            labelled = labelled & present
+            friends = friends & around
             anyone = anyone or bool(around.any())
         return labelled if prepared.is_own and not anyone else labelled & friends
 
@@ -120,13 +121,19 @@ class InterPodAffinity:
         by_key: dict[str, Ints] = {}
         for key, weight, count in prepared.soft:
             if count.total:
-                weighted = count.slots * weight
+                topology = nodes.topology(key)
+                weighted = (count.slots if topology.is_unique else count.sums(topology)) * weight
                 by_key[key] = by_key[key] + weighted if key in by_key else weighted
         if not by_key:
             return None
         raw = np.zeros(len(feasible), np.int64)
         for key, weighted in by_key.items():
-            raw += nodes.topology(key).around(weighted)[feasible]
+            topology = nodes.topology(key)
+            if topology.is_unique:
+                raw += weighted[feasible] * (topology.ids[feasible] > 0)
+            else:
+                weighted[0] = 0
+                raw += weighted[topology.ids[feasible]]
         least, most = int(raw.min()), int(raw.max())
         if least == most:
             return None
@@ -137,6 +144,7 @@ def _near(counts: Sequence[tuple[str, Count]], nodes: Nodes) -> Bools | None:
     found: Bools | None = None
     for key, count in counts:
         if count.total:
-            near = nodes.topology(key).around(count.slots) > 0
+            topology = nodes.topology(key)
+            near = (count.around(topology) > 0) & (topology.ids > 0)
             found = near if found is None else found | near
     return found

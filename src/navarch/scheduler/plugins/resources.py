@@ -6,6 +6,7 @@ balanced_allocation.go).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,19 +21,15 @@ NATIVE = frozenset((CPU, MEMORY, "ephemeral-storage"))
 """Resources that count in scores though a pod requests none of them."""
 
 
-def _at(column: Ints, slots: Ints | None) -> Ints:
-    return column if slots is None else column[slots]
-
-
 class Share(NamedTuple):
-    """One resource on some nodes, in the resource's units."""
+    """One resource on all nodes, in the resource's units."""
 
     allocatable: Ints
     used: Ints
     wanted: int
 
 
-def _shares(pod: PodInfo, nodes: Nodes, slots: Ints | None, resource: str, guessed: bool) -> Share | None:
+def _shares(pod: PodInfo, nodes: Nodes, resource: str, guessed: bool) -> Share | None:
     """None where the resource has no part in scoring this pod. `guessed`: with what pods without requests count as."""
     wanted = dict(pod.requests).get(resource, 0)
     if not wanted and resource not in NATIVE:
@@ -41,38 +38,51 @@ def _shares(pod: PodInfo, nodes: Nodes, slots: Ints | None, resource: str, guess
     if guessed and resource in (CPU, MEMORY):
         index = 0 if resource == CPU else 1
         used, wanted = nodes.scored[index], pod.scored[index]
-    return Share(_at(nodes.capacity(resource), slots), _at(used, slots), wanted)
+    return Share(nodes.capacity(resource), used, wanted)
 
 
 # -- fit
 
 
-def least_allocated(share: Share) -> Ints:
-    left = np.maximum(share.allocatable - share.used - share.wanted, 0)
-    return left * MAX_SCORE // np.maximum(share.allocatable, 1)
+class Strategy(NamedTuple):
+    """What a share in use is worth, from 0 to 100: of all nodes, and of one; the numbers are (asked, allocatable)."""
+
+    many: Callable[[Ints, Ints], Ints]
+    one: Callable[[int, int], int]
+    skips_zero: bool = False
+    """A resource with a score of 0 does not count in the mean, which is rounded, not cut."""
 
 
-def most_allocated(share: Share) -> Ints:
-    used = np.minimum(share.used + share.wanted, share.allocatable)
-    return used * MAX_SCORE // np.maximum(share.allocatable, 1)
+LEAST = Strategy(
+    lambda asked, room: np.maximum(room - asked, 0) * MAX_SCORE // np.maximum(room, 1),
+    lambda asked, room: max(room - asked, 0) * MAX_SCORE // room,
+)
+MOST = Strategy(
+    lambda asked, room: np.minimum(asked, room) * MAX_SCORE // np.maximum(room, 1),
+    lambda asked, room: min(asked, room) * MAX_SCORE // room,
+)
 
 
-def broken_line(shape: Sequence[tuple[int, int]]) -> Callable[[Ints], Ints]:
-    """Linear between points (utilisation in percent, score), whole numbers rounded towards zero as Go divides."""
+def by_ratio(shape: Sequence[tuple[int, int]]) -> Strategy:
+    """RequestedToCapacityRatio: lines between points (utilisation in percent, score)."""
+    table = [_on_line(shape, percent) for percent in range(101)]
+    worth = np.array(table, np.int64)
 
-    def at(percent: Ints) -> Ints:
-        found = np.full(len(percent), shape[-1][1], np.int64)
-        for index in range(len(shape) - 1, -1, -1):
-            here, score = shape[index]
+    def many(asked: Ints, room: Ints) -> Ints:
+        return worth[np.where(asked > room, 100, asked * 100 // np.maximum(room, 1))]
+
+    return Strategy(many, lambda asked, room: table[100 if asked > room else asked * 100 // room], True)
+
+
+def _on_line(shape: Sequence[tuple[int, int]], percent: int) -> int:
+    """Whole numbers, rounded towards zero as Go divides."""
+    for index, (here, score) in enumerate(shape):
+        if percent <= here:
             if not index:
-                value: Ints | int = score
-            else:
-                before, other = shape[index - 1]
-                value = other + np.trunc((score - other) * (percent - before) / (here - before)).astype(np.int64)
-            found = np.where(percent <= here, value, found)
-        return found
-
-    return at
+                return score
+            before, other = shape[index - 1]
+            return other + math.trunc((score - other) * (percent - before) / (here - before))
+    return shape[-1][1]
 
 
 class NodeResourcesFit:
@@ -92,8 +102,8 @@ class NodeResourcesFit:
         count, by name or by the part of it before the slash."""
         self.weight = weight
         self._resources = tuple(resources)
-        self._ratio = broken_line(shape) if strategy == "RequestedToCapacityRatio" else None
-        self._each = most_allocated if strategy == "MostAllocated" else least_allocated
+        ratio = strategy == "RequestedToCapacityRatio"
+        self._strategy = by_ratio(shape) if ratio else MOST if strategy == "MostAllocated" else LEAST
         self._ignored = frozenset(ignored)
         self._groups = frozenset(ignored_groups)
 
@@ -109,32 +119,45 @@ class NodeResourcesFit:
             if name not in self._ignored and not ("/" in name and name.partition("/")[0] in self._groups)
         ]
 
-    def feasible(self, pod: PodInfo, nodes: Nodes, slots: Ints | None) -> Bools:
-        mask = _at(nodes.free(PODS), slots) >= 1
+    def feasible(self, pod: PodInfo, nodes: Nodes) -> Bools:
+        mask = nodes.free(PODS) >= 1
         for resource, value in self._wanted(pod):
-            mask &= _at(nodes.free(resource), slots) >= value
+            mask &= nodes.free(resource) >= value
         return mask
 
-    def score(self, pod: PodInfo, nodes: Nodes, slots: Ints | None) -> Ints:
-        total = np.zeros(len(nodes.alive) if slots is None else len(slots), np.int64)
+    def score(self, pod: PodInfo, nodes: Nodes) -> Ints:
+        total = np.zeros(len(nodes.alive), np.int64)
         weights = np.zeros_like(total)
         for resource, weight in self._resources:
-            share = _shares(pod, nodes, slots, resource, True)
+            share = _shares(pod, nodes, resource, True)
             if share is None:
                 continue
+            score = self._strategy.many(share.used + share.wanted, share.allocatable)
             counted = share.allocatable > 0
-            if self._ratio:
-                asked = share.used + share.wanted
-                full = (share.allocatable == 0) | (asked > share.allocatable)
-                score = self._ratio(np.where(full, 100, asked * 100 // np.maximum(share.allocatable, 1)))
+            if self._strategy.skips_zero:
                 counted = counted & (score > 0)
-            else:
-                score = self._each(share)
             total += np.where(counted, score * weight, 0)
             weights += counted * weight
-        if self._ratio:
+        if self._strategy.skips_zero:
             return np.floor(total / np.maximum(weights, 1) + 0.5).astype(np.int64)
         return total // np.maximum(weights, 1)
+
+    def at(self, pod: PodInfo, nodes: Nodes, slot: int) -> tuple[bool, int]:
+        fits = nodes.free_at(PODS, slot) >= 1
+        fits = fits and all(nodes.free_at(name, slot) >= value for name, value in self._wanted(pod))
+        total = weights = 0
+        for resource, weight in self._resources:
+            share = _shares(pod, nodes, resource, True)
+            room = int(share.allocatable[slot]) if share else 0
+            if not share or not room:
+                continue
+            score = self._strategy.one(int(share.used[slot]) + share.wanted, room)
+            if score or not self._strategy.skips_zero:
+                total += score * weight
+                weights += weight
+        if self._strategy.skips_zero:
+            return fits, math.floor(total / max(weights, 1) + 0.5)
+        return fits, total // max(weights, 1)
 
     def refusals(self, pod: PodInfo, nodes: Nodes) -> Sequence[Refusal]:
         found = [Refusal(nodes.free(PODS) < 1, "Too many pods")]
@@ -156,16 +179,25 @@ class NodeResourcesBalancedAllocation:
         """Pods that request none of the resources do not change a node's balance."""
         return any(name in self._names for name, _ in pod.requests)
 
-    def feasible(self, pod: PodInfo, nodes: Nodes, slots: Ints | None) -> Bools:
-        return np.ones(len(nodes.alive) if slots is None else len(slots), bool)
+    def feasible(self, pod: PodInfo, nodes: Nodes) -> Bools:
+        return np.ones(len(nodes.alive), bool)
 
-    def score(self, pod: PodInfo, nodes: Nodes, slots: Ints | None) -> Ints:
+    def _known(self, pod: PodInfo, nodes: Nodes) -> list[Share]:
+        shares = [_shares(pod, nodes, name, False) for name in self._names]
+        return [share for share in shares if share is not None]
+
+    def score(self, pod: PodInfo, nodes: Nodes) -> Ints:
         """75, more where the pod evens out the node's shares in use, less where it unbalances them."""
-        shares = [_shares(pod, nodes, slots, name, False) for name in self._names]
-        known = [share for share in shares if share is not None]
+        known = self._known(pod, nodes)
         after = _balance([(share.used + share.wanted, share.allocatable) for share in known])
         before = _balance([(share.used, share.allocatable) for share in known])
         return MAX_SCORE // 2 + np.trunc((MAX_SCORE // 2 + after - before) / 2).astype(np.int64)
+
+    def at(self, pod: PodInfo, nodes: Nodes, slot: int) -> tuple[bool, int]:
+        parts = [(int(s.used[slot]), int(s.allocatable[slot]), s.wanted) for s in self._known(pod, nodes)]
+        after = _balance_at([(used + wanted) / room for used, room, wanted in parts if room])
+        before = _balance_at([used / room for used, room, _ in parts if room])
+        return True, MAX_SCORE // 2 + math.trunc((MAX_SCORE // 2 + after - before) / 2)
 
     def refusals(self, pod: PodInfo, nodes: Nodes) -> Sequence[Refusal]:
         return ()
@@ -182,3 +214,13 @@ def _balance(parts: Sequence[tuple[Ints, Ints]]) -> Ints:
         mean = np.where(present, fractions, 0.0).sum(axis=0) / number
         deviation = np.sqrt((np.where(present, fractions - mean, 0.0) ** 2).sum(axis=0) / number)
     return ((1 - deviation) * MAX_SCORE).astype(np.int64)
+
+
+def _balance_at(fractions: Sequence[float]) -> int:
+    shares = [min(fraction, 1.0) for fraction in fractions]
+    if len(shares) == 2:
+        deviation = abs((shares[0] - shares[1]) / 2)
+    else:
+        mean = sum(shares) / max(len(shares), 1)
+        deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / max(len(shares), 1))
+    return int((1 - deviation) * MAX_SCORE)

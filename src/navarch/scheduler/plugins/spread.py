@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from navarch.scheduler.nodes import Bools, Ints
 from navarch.scheduler.plugins.interface import MAX_SCORE, Refusal, View
@@ -68,20 +69,19 @@ class PodTopologySpread:
         found: list[Refusal] = []
         for constraint in prepared.hard:
             topology = nodes.topology(constraint.topology)
-            among = labelled & _included(constraint, view)
-            counted = nodes.counts.matching(pod.key.namespace, constraint.selector)
-            sums = topology.sums(counted.slots, among) if counted.total else np.zeros(topology.size, np.int64)
-            present = np.bincount(topology.ids, weights=among, minlength=topology.size) > 0
-            present[0] = False
-            domains = int(present.sum())
-            least = int(sums[present].min()) if domains >= constraint.min_domains and domains else 0
+            if topology.labelled < len(nodes):
+                missing = topology.ids == 0
+                found.append(Refusal(left & missing, UNLABELLED, True))
+                left = left & ~missing
+            sums, present = _domains(constraint, pod, view, labelled)
+            counted = sums[present]
+            least = int(counted.min()) if len(counted) >= constraint.min_domains and len(counted) else 0
             own = constraint.selector.matches(pod.shape.labels)
-            sums[0] = 0
-            uneven = (sums + own - least > constraint.max_skew)[topology.ids]
-            missing = topology.ids == 0
-            found.append(Refusal(left & missing, UNLABELLED, True))
-            found.append(Refusal(left & ~missing & uneven, UNEVEN))
-            left = left & ~missing & ~uneven
+            uneven = np.where(present, sums, 0) + own - least > constraint.max_skew
+            if uneven.any():
+                out = left & uneven[topology.ids]
+                found.append(Refusal(out, UNEVEN))
+                left = left & ~out
         return found
 
     # -- scoring
@@ -91,31 +91,53 @@ class PodTopologySpread:
         constraints = prepared.soft
         if not constraints:
             return None
-        nodes = view.nodes
-        labelled = _labelled(constraints, view) if prepared.all_labels else nodes.alive
+        labelled = _labelled(constraints, view) if prepared.all_labels else view.nodes.alive
         scored = labelled[feasible]
+        number = int(np.count_nonzero(scored))
+        if not number:
+            return None
         total = np.zeros(len(feasible), np.float64)
         for constraint in constraints:
-            topology = nodes.topology(constraint.topology)
-            ids = topology.ids[feasible]
-            counted = nodes.counts.matching(pod.key.namespace, constraint.selector)
-            if constraint.topology == HOSTNAME:
-                counts = counted.slots[feasible]
-                size = int(scored.sum())
-            else:
-                among = labelled & _included(constraint, view)
-                counts = topology.sums(counted.slots, among)[ids]
-                size = len(np.unique(ids[scored]))
-            value = counts * math.log(size + 2) + (constraint.max_skew - 1)
-            total += np.where(ids > 0, value, 0.0)
+            total += _worth(constraint, pod, view, labelled, feasible, scored if number < len(feasible) else None)
         raw = np.floor(total + 0.5).astype(np.int64)
-        if not scored.any():
-            return None
-        counted_only = raw[scored]
-        least, most = int(counted_only.min()), int(counted_only.max())
+        counted = raw if number == len(feasible) else raw[scored]
+        least, most = int(counted.min()), int(counted.max())
         if most == 0:
             return np.where(scored, MAX_SCORE, 0)
-        return np.where(scored, MAX_SCORE * (most + least - raw) // most, 0)
+        worth = MAX_SCORE * (most + least - raw) // most
+        return worth if number == len(feasible) else np.where(scored, worth, 0)
+
+
+def _worth(
+    constraint: Spread, pod: PodInfo, view: View, labelled: Bools, feasible: Ints, scored: Bools | None
+) -> NDArray[np.floating[Any]]:
+    """A constraint's part of the raw score of each feasible slot. `scored`: which of them count (None: all)."""
+    topology = view.nodes.topology(constraint.topology)
+    ids = topology.ids[feasible]
+    some = ids if scored is None else ids[scored]
+    if constraint.topology == HOSTNAME:
+        count = view.nodes.counts.matching(pod.key.namespace, constraint.selector)
+        value = count.slots[feasible] * math.log(len(some) + 2) + (constraint.max_skew - 1)
+        return np.where(ids > 0, value, 0.0)
+    sums, _ = _domains(constraint, pod, view, labelled)
+    size = int(np.count_nonzero(np.bincount(some)))
+    value = sums * math.log(size + 2) + (constraint.max_skew - 1)
+    value[0] = 0.0
+    return value[ids]
+
+
+def _domains(constraint: Spread, pod: PodInfo, view: View, labelled: Bools) -> tuple[Ints, Bools]:
+    """Per domain: the pods alike in it, and whether any node of it counts."""
+    nodes = view.nodes
+    topology = nodes.topology(constraint.topology)
+    count = nodes.counts.matching(pod.key.namespace, constraint.selector)
+    among = labelled & _included(constraint, view)
+    if np.count_nonzero(among) == topology.labelled and not (among & (topology.ids == 0)).any():
+        present = topology.members > 0
+        return count.sums(topology), present
+    present = np.bincount(topology.ids, weights=among, minlength=len(topology.members)) > 0
+    present[0] = False
+    return topology.sums(count.slots, among), present
 
 
 def _labelled(constraints: Sequence[Spread], view: View) -> Bools:
