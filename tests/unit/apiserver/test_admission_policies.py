@@ -316,3 +316,30 @@ async def test_policies_see_what_those_before_them_did_and_run_again_if_they_ask
             await r.policy("mutating", spec, name="p1")
             await r.policy("mutating", {"mutations": [json_patch(adding)]}, name="p2")
             assert (await r.make("a", k="v"))[1]["data"] == {"k": "v", "b": "x", "seen": seen}
+
+
+@pytest.mark.parametrize(
+    "mutation, code, said",
+    [
+        (
+            apply("Object{metadata: Object.spec{labels: {'a': 'b'}}}"),
+            403,
+            'type mismatch: unexpected type name "Object.spec", expected "Object.metadata"',
+        ),
+        (
+            json_patch("[JSONPatch{op: 'add', path: '/unknown', value: 'x'}]"),
+            500,
+            'Internal error occurred: strict decoding error: unknown field "unknown"',
+        ),
+        (
+            json_patch("[JSONPatch{op: 'add', path: '/data/k', value: 1}]"),
+            500,
+            "Internal error occurred: json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+    ],
+)
+async def test_mutations_that_make_no_object(mutation: Obj, code: int, said: str) -> None:
+    async with rig() as r:
+        await r.policy("mutating", {"mutations": [mutation]})
+        status, answer = await r.make("a", k="v")
+        assert status == code and said in answer["message"]

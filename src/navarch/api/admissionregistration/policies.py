@@ -65,7 +65,7 @@ def _start(spec: Obj, errs: FieldErrors) -> Scope:
         validate_match(constraints, "spec.matchConstraints", errs)
         if not constraints.get("resourceRules"):
             errs.required("spec.matchConstraints.resourceRules")
-    return Scope(params=params, composed=True)
+    return Scope(params=params, composed=bool(spec.get("variables")))
 
 
 def _variables(spec: Obj, scope: Scope, errs: FieldErrors) -> None:

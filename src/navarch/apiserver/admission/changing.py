@@ -13,7 +13,7 @@ from navarch.api.schemas import has, schema
 from navarch.apiserver import codec
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import api_version
-from navarch.machinery import trees
+from navarch.machinery import errors, trees
 from navarch.machinery.apply import managers
 from navarch.machinery.decode import normalise
 from navarch.machinery.errors import StatusError
@@ -67,15 +67,20 @@ class Rounds:
         self.last = orjson.dumps(request.object)
 
 
-def put(request: AdmissionRequest, version: Version, tree: Any) -> bool:
+def put(request: AdmissionRequest, version: Version, tree: Any, validation: str = codec.IGNORE) -> bool:
     """Puts a changed tree of that version in the object's place, defaulted. Returns whether anything changed. Raises
-    StatusError for a tree that is no such object."""
+    StatusError 500 for a tree that is no such object."""
     assert request.object is not None
     before = orjson.dumps(request.object, option=orjson.OPT_SORT_KEYS)
     fields = (request.object.get("metadata") or {}).get("managedFields")
     body = request.body
     if body is None:
-        obj = codec.decode_object(request.kind, version, tree, codec.IGNORE, request.warnings)
+        try:
+            obj = codec.decode_object(request.kind, version, tree, validation, request.warnings)
+        except StatusError as error:
+            message = error.message
+            why = message.partition(" cannot be handled as a ")[2].partition(": ")[2] or message
+            raise errors.internal(why) from None
     else:
         definition = _definition(body.group, body.version, body.kind)
         obj = normalise(schema(definition), tree) if definition else tree

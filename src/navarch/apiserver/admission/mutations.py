@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from navarch.api.admissionregistration.expressions import PATCH_TYPES, Scope
+from navarch.api.admissionregistration.expressions import APPLIED, PATCH_TYPES, Scope
 from navarch.api.admissionregistration.policies import MUTATIONS
 from navarch.api.kind import Version
 from navarch.api.schemas import schema
@@ -28,8 +28,10 @@ from navarch.apiserver.admission.evaluation import (
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import kind_of
 from navarch.apiserver.admission.policies import Binding, Invocation, Policies, Policy, Problem
+from navarch.apiserver.codec import IGNORE, STRICT
 from navarch.machinery.apply import check, typed
 from navarch.machinery.apply.elements import ElementError
+from navarch.machinery.cel.syntax import ListNode, Node, StructNode
 from navarch.machinery.cel.values import CelError, to_plain
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import Obj
@@ -93,12 +95,15 @@ class Mutator:
             if request.object is None:
                 continue
             try:
+                if expression.program is not None and (wrong := _misnamed(expression.program.checked.root)):
+                    raise Failed(f"type mismatch: {wrong}")
                 value = Evaluation(bindings, evaluator.variables, BUDGET).run(expression)
                 tree = _changed(request, found.version, kind, value)
             except (Failed, OutOfBudget) as error:
                 yield str(error)
                 continue
-            if tree is not None and put(request, found.version, tree):
+            validation = STRICT if kind == "JSONPatch" else IGNORE
+            if tree is not None and put(request, found.version, tree, validation):
                 changed = True
                 bindings = self._bindings(request, found)
         if changed:
@@ -115,6 +120,26 @@ class Mutator:
 def _name_of(param: Obj | None) -> tuple[str, str]:
     metadata = param["metadata"] if param is not None else {}
     return metadata.get("namespace", ""), metadata.get("name", "")
+
+
+def _misnamed(node: Node) -> str:
+    """What is wrong with the types of object literals, which are named by their places; empty where nothing is."""
+    if isinstance(node, ListNode):
+        return next(filter(None, map(_misnamed, node.items)), "")
+    if not isinstance(node, StructNode):
+        return ""
+    for name, value, _, _ in node.fields:
+        if node.type_name.startswith(APPLIED.name):
+            wanted = f"{node.type_name}.{name}"
+            for part in value.items if isinstance(value, ListNode) else [value]:
+                if isinstance(part, StructNode) and part.type_name != wanted:
+                    return (
+                        f'unexpected type name "{part.type_name}", expected "{wanted}", which matches field name path from '
+                        "root Object type"
+                    )
+        if wrong := _misnamed(value):
+            return wrong
+    return ""
 
 
 def _changed(request: AdmissionRequest, version: Version, kind: str, value: Any) -> Obj | None:

@@ -198,8 +198,6 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
             return put(request, version, patched(tree, operations))
         except Inapplicable as error:
             raise errors.internal(str(error)) from None
-        except StatusError as error:  # no object of the kind any more
-            raise errors.internal(error.message.partition(" cannot be handled as a ")[2].partition(": ")[2]) from None
 
 
 def _operations(hook: Hook, patch: bytes) -> list[Any]:

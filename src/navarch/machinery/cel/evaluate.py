@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from navarch.machinery.cel import folds
@@ -272,13 +273,11 @@ def _element_conversion(container: Type) -> Any:
 
 
 def _select_other(value: Any, field: str) -> Any:
-    """A field of whatever is not a plain dict (a lazy mapping, an optional), or the error."""
+    """A field of whatever is not a plain dict (a lazy mapping, a null), or the error."""
     if isinstance(value, Mapping):
-        try:
+        with suppress(KeyError):
             return value[field]
-        except KeyError:
-            raise CelError(f"no such key: {field}") from None
-    raise CelError("no such overload")
+    raise CelError(f"no such key: {field}")
 
 
 def _presence(operand: Code, field: str) -> Code:

@@ -53,7 +53,7 @@ def explain(tree: Obj, operations: list[Any]) -> tuple[str, str]:
         try:
             document = _step(document, operation)
         except _Inapplicable:
-            kind = str(operation.get("op"))
+            kind = str(operation.get("op") or "")
             return kind, _why(document, kind, str(operation.get("path")))
     return "", ""
 
