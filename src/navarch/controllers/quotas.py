@@ -20,6 +20,8 @@ from navarch.machinery.types import GroupResource, Key, Obj, key_of
 RESYNC_SECONDS = 300.0
 """Pods that ought to be gone stop counting without any event."""
 STARTING_SECONDS = 0.1
+MISSING_SECONDS = 3.0
+"""Until resources that nobody serves are looked for again: a definition may bring them."""
 
 
 class Everything(Protocol):
@@ -63,7 +65,9 @@ class QuotaController:
         hard = amounts((quota.get("spec") or {}).get("hard"))
         counted = rules.counted(quota, hard, observed.found.get, now)
         used: Amounts = {name: value for name, value in amounts(status.get("used")).items() if name in hard} | counted
-        plan = Plan(requeue_after=RESYNC_SECONDS, reasons=[f"{len(counted)} of {len(hard)} limits are counted"])
+        missing = any(found is None for found in observed.found.values())
+        again = MISSING_SECONDS if missing else RESYNC_SECONDS
+        plan = Plan(requeue_after=again, reasons=[f"{len(counted)} of {len(hard)} limits are counted"])
         same = amounts(status.get("hard")) == hard and amounts(status.get("used")) == used
         if not same or "hard" not in status or "used" not in status:
             made = {"hard": _texts(hard), "used": _texts(used)}
