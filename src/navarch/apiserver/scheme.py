@@ -24,7 +24,7 @@ class Scheme:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         if self._all is None:
-            self._all = (*self._builtin, *(kind for _, kind in sorted(self._custom.items())))
+            self._all = (*self._builtin, *self._custom.values())
         return self._all
 
     def put(self, kind: Kind) -> None:

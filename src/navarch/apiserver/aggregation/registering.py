@@ -55,7 +55,7 @@ class Registering:
         self._due.set()
 
     def _service_changed(self, entry: Entry | None, previous: Entry | None) -> None:
-        if entry is None and previous is not None and _ours(previous.obj):
+        if entry is None and previous is not None and _ours(previous):
             self._due.set()
 
     async def _run(self) -> None:
@@ -63,10 +63,10 @@ class Registering:
             await self._due.wait()
             self._due.clear()
             kinds = [kind for kind in self._server.kinds if kind.typed_items]
-            served = {f"{v.version}.{v.group}": wanted(v.group, v.version) for kind in kinds for v in kind.versions}
-            present = {entry.obj["metadata"]["name"]: entry.obj for entry in self._cache.range()}
-            missing = [self._create(obj) for name, obj in served.items() if name not in present]
-            gone = [self._delete(obj) for name, obj in present.items() if _ours(obj) and name not in served]
+            served = {f"{v.version}.{v.group}": v.gv for kind in kinds for v in kind.versions}
+            present = {entry.name: entry for entry in self._cache.range()}
+            missing = [self._create(wanted(*gv)) for name, gv in served.items() if name not in present]
+            gone = [self._delete(e.obj) for name, e in present.items() if _ours(e) and name not in served]
             await asyncio.gather(*missing, *gone)
             await self._server.world.sleep(PAUSE_SECONDS)
 
@@ -86,5 +86,5 @@ class Registering:
                 log.warning("API service %s: %s", meta["name"], error)
 
 
-def _ours(obj: Obj) -> bool:
-    return (obj["metadata"].get("labels") or {}).get(MANAGED) == "true"
+def _ours(entry: Entry) -> bool:
+    return entry.labels.get(MANAGED) == "true"

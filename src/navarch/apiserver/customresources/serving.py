@@ -64,6 +64,8 @@ class CustomResources:
         self._taken: dict[str, Taken] = {}
         self._names: dict[str, tuple[str, Obj]] = {}
         """Definition -> its group and accepted names."""
+        self._waiting: dict[str, set[str]] = {}
+        """By group: the definitions that have not all the names they ask for."""
         self._task: asyncio.Task[None] | None = None
         self._emptying: dict[str, asyncio.Task[None]] = {}
         self._definitions.on_change(self._changed)
@@ -120,7 +122,12 @@ class CustomResources:
             return
         crd = entry.obj
         self._learn(name, crd)
+        group = crd["spec"]["group"]
         wanted = next_status(crd, self._others(name), self._server.world.now())
+        if wanted["acceptedNames"] == crd["spec"]["names"]:
+            self._waiting.get(group, set()).discard(name)
+        else:
+            self._waiting.setdefault(group, set()).add(name)
         if wanted != (crd.get("status") or {}):
             names = wanted["acceptedNames"] != crd["status"].get("acceptedNames")
             if is_true({"status": wanted}, ESTABLISHED) and self._may_serve(crd):
@@ -161,18 +168,16 @@ class CustomResources:
 
     def _free(self, name: str) -> None:
         """Names may have become free: the definitions of the group that wait for some are looked at again."""
-        group = self._names[name][0]
-        for other, (its_group, accepted) in self._names.items():
-            if other != name and its_group == group:
-                entry = self._definitions.get("", other)
-                if entry is not None and entry.obj["spec"]["names"] != accepted:
-                    self._queue.add(other)
+        for other in self._waiting.get(self._names[name][0], ()):
+            if other != name:
+                self._queue.add(other)
 
     def _forget(self, name: str) -> None:
         self._unserve(name)
         if name in self._names:
             group, accepted = self._names[name]
             self._taken[group].count(accepted, -1)
+            self._waiting.get(group, set()).discard(name)
             self._free(name)
             del self._names[name]
 
