@@ -36,6 +36,7 @@ from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
 from navarch.controllers.nodes.ttl import TtlController
+from navarch.controllers.policytypes import PolicyTypeController
 from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
 from navarch.controllers.quotas import QuotaController
 from navarch.controllers.replicaset import REPLICATION_CONTROLLER, ReplicaSetController
@@ -52,6 +53,7 @@ from navarch.machinery.clock import World
 from navarch.machinery.types import Key, Obj
 
 AUTOSCALER = "horizontal-pod-autoscaler"
+POLICY_STATUS = "validatingadmissionpolicy-status-controller"
 MANAGER_USER = "system:kube-controller-manager"
 """Reads the caches that all controllers share."""
 Identity = Callable[[str], Client]
@@ -129,6 +131,7 @@ def all_controllers(
         Entry(DisruptionController(client_for(account_user("disruption-controller"))), "disruption-controller"),
         Entry(StaleDisruptionController(), "disruption-controller", 1),
         Entry(AutoscalingController(client_for(account_user(AUTOSCALER)), world), AUTOSCALER),
+        Entry(PolicyTypeController(client_for(account_user(POLICY_STATUS))), POLICY_STATUS, 1),
     ]
     if signing is not None:
         entries.append(Entry(SigningController(CertificateAuthority(*signing)), "certificate-controller"))

@@ -125,15 +125,19 @@ TEXT, TEXT_OR_NULL, CONDITION = (STRING,), (STRING, NULL), (BOOL,)
 class Scope:
     """What the expressions of one policy or webhook may name; variables of the policy come one after the other."""
 
-    def __init__(self, *, params: bool = False, composed: bool = False) -> None:
+    def __init__(
+        self, *, params: bool = False, composed: bool = False, known: Mapping[str, Type] | None = None
+    ) -> None:
+        """`known`: types of `object`, `oldObject` and `params`, where they are."""
         self.variables: dict[str, Type] = {}
-        self._params, self._composed = params, composed
+        self._params, self._composed, self._known = params, composed, known or {}
 
     def declared(self, *, params: bool | None = None, authorizer: bool = True) -> dict[str, Type]:
         """Type by name."""
         names = {"object": DYN, "oldObject": DYN, "namespaceObject": NAMESPACE, "request": REQUEST}
         if self._params if params is None else params:
             names["params"] = DYN
+        names |= {name: found for name, found in self._known.items() if name in names}
         if authorizer:
             names["authorizer"] = AUTHORIZER
             names["authorizer.requestResource"] = RESOURCE_CHECK
