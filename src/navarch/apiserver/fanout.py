@@ -71,6 +71,7 @@ class Watcher:
     __slots__ = (
         "backlog",
         "bookmark_due",
+        "bookmark_wanted",
         "bookmarks",
         "bucket",
         "closed",
@@ -106,6 +107,8 @@ class Watcher:
         """Objects still to be sent as ADDED, last first."""
         self.bookmark_due: int = 0
         """Revision of the initial-events-end bookmark to send after the backlog."""
+        self.bookmark_wanted = False
+        """With the next delivery, a bookmark of the newest revision."""
         self.position = 0
         self.open = True
         self.paused = False
@@ -148,6 +151,9 @@ class Fanout:
         """Changes whose watchers are not yet queued."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._bookmarks_at = 0
+        self._bookmarks: dict[str, Any] = {}
+        """By encoder, those of revision `_bookmarks_at`."""
 
     def start(self, revision: int) -> None:
         self.floor = self.newest = revision
@@ -285,6 +291,9 @@ class Fanout:
                 chunks.append(change.encoded(encoder, "MODIFIED" if before else "ADDED"))
             elif before:
                 chunks.append(change.encoded(encoder, "DELETED"))
+        if watcher.bookmark_wanted:
+            watcher.bookmark_wanted = False
+            chunks.append(self._bookmark(encoder))
         if chunks:
             watcher.sink(chunks)
 
@@ -302,20 +311,28 @@ class Fanout:
         self.wake(watcher)
 
     def _send_bookmarks(self) -> None:
+        """Of a busy resource somebody always has deliveries before them: those get theirs at the end of the next one."""
         self._timer = None
         self._route()
         any_wanted = False
-        revision = self._revisions.revision
-        made: dict[str, Any] = {}
         for watcher in list(self._watchers):
             if not watcher.bookmarks:
                 continue
             any_wanted = True
             if watcher.queued or watcher.paused or watcher.backlog:
+                watcher.bookmark_wanted = True
                 continue
-            name = watcher.encoder.name
-            if name not in made:
-                made[name] = watcher.encoder.bookmark(revision, False)
-            watcher.sink([made[name]])
+            watcher.position = self._base + len(self._ring)
+            watcher.sink([self._bookmark(watcher.encoder)])
         if any_wanted:
             self._timer = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._send_bookmarks)
+
+    def _bookmark(self, encoder: Encoder) -> Any:
+        """Of the newest revision; made once for watchers of one encoder."""
+        revision = self._revisions.revision
+        if self._bookmarks_at != revision:
+            self._bookmarks_at, self._bookmarks = revision, {}
+        made = self._bookmarks.get(encoder.name)
+        if made is None:
+            made = self._bookmarks[encoder.name] = encoder.bookmark(revision, False)
+        return made
