@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -278,32 +278,6 @@ def version_info(product: str) -> Obj:
         "compiler": platform.python_implementation(),
         "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
     }
-
-
-Check = Callable[[], bool]
-
-
-def health(request: Request, parts: Sequence[str], checks: Mapping[str, Check]) -> Response:
-    """/livez, /readyz and /healthz, each check below its own path."""
-    root = parts[0]
-    if len(parts) > 1:
-        name = "/".join(parts[1:])
-        if name not in checks:
-            return not_found()
-        chosen: Mapping[str, Check] = {name: checks[name]}
-    else:
-        excluded = set(request.query.get("exclude", ()))
-        chosen = {name: check for name, check in checks.items() if name not in excluded}
-    failed = [name for name, check in chosen.items() if not check()]
-    if failed or "verbose" in request.query:
-        lines = [
-            f"[{'-' if n in failed else '+'}]{n} {'failed: reason withheld' if n in failed else 'ok'}" for n in chosen
-        ]
-        lines.append(f"{root} check {'failed' if failed else 'passed'}")
-        text = "\n".join(lines) + "\n"
-    else:
-        text = "ok"
-    return plain(500 if failed else 200, text)
 
 
 def plain(status: int, text: str) -> Response:

@@ -12,8 +12,8 @@ import orjson
 from navarch import __version__
 from navarch.api.apiextensions.kinds import CustomKind
 from navarch.api.kind import Kind
-from navarch.apiserver import servermetrics
-from navarch.apiserver.discovery import Check, Discovery, health, index, not_found, plain, version_info
+from navarch.apiserver import health, servermetrics
+from navarch.apiserver.discovery import Discovery, index, not_found, plain, version_info
 from navarch.apiserver.negotiate import JSON, dump, is_pretty
 from navarch.apiserver.request import Handler, Request, Response
 from navarch.machinery import errors, metrics
@@ -53,12 +53,7 @@ class Routes:
         self._documents: dict[str, asyncio.Task[bytes]] = {}
         self._revision = 0
         self._started = False
-        self.checks: dict[str, Check] = {
-            "ping": lambda: True,
-            "etcd": lambda: server.started,
-            "poststarthook/start-system-namespaces-controller": lambda: server.started,
-            "poststarthook/rbac/bootstrap-roles": lambda: server.started,
-        }
+        self.checks = health.checks(server)
         self.extra: dict[str, Handler] = {}
         """Further paths, by their exact path; authorized as a nonResourceURL before they are called."""
         self.below: dict[str, Handler] = {}
@@ -80,7 +75,7 @@ class Routes:
             case ["version"]:
                 return Response(200, dump(version_info(__version__), is_pretty(request)))
             case ["livez" | "readyz" | "healthz", *_]:
-                return health(request, parts, self.checks)
+                return health.answer(request, parts, self.checks)
             case ["api" | "apis", *_] if len(parts) <= 3:
                 if answer := self._server.aggregator.discovery(request, parts, self._discovery):
                     return answer
@@ -104,7 +99,8 @@ class Routes:
 
     def _paths(self) -> list[str]:
         paths = [*FIXED, *TOKEN_PATHS, "/openapi/v3", *self.extra]
-        paths.extend(f"/{root}/{name}" for root in ("livez", "readyz", "healthz") for name in self.checks)
+        for root in servermetrics.ROOTS:
+            paths.extend(f"/{root}/{name}" for name in health.of_root(root, self.checks))
         for group in self._discovery.groups():
             paths.append(f"/apis/{group}")
             paths.extend(f"/apis/{group}/{version}" for version in self._discovery.versions(group))

@@ -41,6 +41,7 @@ from navarch.apiserver.filters.limits import MAX_READS, MAX_WRITES, InFlight
 from navarch.apiserver.filters.metrics import RequestMetrics
 from navarch.apiserver.filters.request_info import request_info
 from navarch.apiserver.flowstatus import FlowStatuses
+from navarch.apiserver.health import Step
 from navarch.apiserver.inprocess import InProcessClient
 from navarch.apiserver.operations import Operations, version_of
 from navarch.apiserver.ownership import Ownership
@@ -151,7 +152,9 @@ class ApiServer:
         self._rest = Rest(self)
         self._groups = self._rest.groups()
         self._counted: dict[tuple[str, str, str], frozenset[str]] = {}
-        self.started = False
+        self.started = self.stopping = False
+        self.steps: set[Step] = set()
+        """What of its start is done."""
         self.components: set[str] = set()
         """Parts of the control plane that run in this process: `controller-manager`, `scheduler`."""
         self._rewriting: asyncio.Task[int] | None = None
@@ -301,18 +304,24 @@ class ApiServer:
         await self.caches.start()
         for registry in self.registries.values():
             registry.start()
+        self.steps.add("caches")
         await bootstrap.ensure(self)
+        self.steps.add("bootstrap")
         await self.custom.start()
+        self.steps.add("custom")
         self._flow_statuses.start()
         self.aggregator.start()
         self._registering.start()
+        self.steps.add("aggregation")
         if self.fairness is not None:
             self.fairness.start()
+            self.steps.add("fairness")
         self.started = True
         if isinstance(self.store, EncryptedStore):
             self._rewriting = asyncio.create_task(self.store.rewrite())
 
     async def stop(self) -> None:
+        self.stopping = True
         self._flow_statuses.stop()
         self.aggregator.stop()
         self._registering.stop()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from navarch import __version__
 from navarch.apiserver.discovery import version_info
 from navarch.apiserver.filters.metrics import RequestMetrics
+from navarch.apiserver.health import of_root
 from navarch.machinery.metrics import Collected, Labels, Metrics
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def health(server: ApiServer) -> str:
     """/metrics/slis: the outcome of each check."""
 
     def outcomes() -> Iterator[tuple[Labels, float]]:
-        for name, check in server.routes.checks.items():
-            for root in ROOTS:
+        for root in ROOTS:
+            for name, check in of_root(root, server.routes.checks).items():
                 yield (name, root), float(check())
 
     found = Metrics()

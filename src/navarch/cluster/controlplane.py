@@ -92,6 +92,7 @@ class ApiProcess:
         return ApiProcess(server, store, listener)
 
     async def stop(self) -> None:
+        self.server.stopping = True
         await self.listener.close()
         await self.server.stop()
         await self.store.close()

@@ -8,6 +8,8 @@ from tests.support.requests import exchange, send
 
 from navarch.apiserver.request import User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
+from navarch.machinery.clock import RealWorld
+from navarch.store.memory import MemoryStore
 
 ROOT = ApiServerConfig(fixed_tokens={"root": User("root", groups=("system:masters", "system:authenticated"))})
 
@@ -59,3 +61,26 @@ async def test_work_queues_of_controllers() -> None:
         text = server.metrics.text()
         assert 'workqueue_adds_total{name="deployment-controller"}' in text
         assert 'workqueue_depth{name="namespace-controller"}' in text
+
+
+async def test_a_server_is_ready_when_all_is_done_and_until_it_stops() -> None:
+    server = ApiServer(MemoryStore(), RealWorld(seed=1), ROOT)
+
+    async def health(path: str) -> tuple[int, str]:
+        answer = await exchange(server, "GET", path, token="root")
+        assert isinstance(answer.body, bytes)
+        return answer.status, answer.body.decode()
+
+    code, text = await health("/readyz")
+    assert (code, "[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\n" in text) == (500, True)
+    await server.start()
+    code, text = await health("/readyz?verbose")
+    assert (code, text.splitlines()[-1]) == (200, "readyz check passed")
+    assert {"[+]informer-sync ok", "[+]shutdown ok", "[+]poststarthook/crd-informer-synced ok"} <= set(
+        text.splitlines()
+    )
+    assert "informer-sync" not in (await health("/livez?verbose"))[1]
+    assert (await health("/livez/shutdown"))[0] == 404
+    server.stopping = True
+    assert [(await health(path))[0] for path in ("/readyz", "/readyz/shutdown", "/livez")] == [500, 500, 200]
+    await server.stop()
