@@ -110,7 +110,7 @@ def _check_custom_type(kind: Kind, tree: Obj, version: Any, found: Any, wanted: 
     if found != kind.kind:
         errs = errors.FieldErrors()
         errs.invalid("kind", found, f"must be {kind.kind}")
-        raise errors.invalid(kind.group_kind, _name_of(tree), errs)
+        raise errors.invalid(GroupKind(kind.hub.group, found), _name_of(tree), errs)
 
 
 def _name_of(tree: Obj) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.differential.script import (
     access,
     apply,
+    custom,
     discovery,
     kinds,
     patches,
@@ -27,6 +28,7 @@ AREAS = {
     "writes": writes,
     "patches": patches,
     "validation": validation,
+    "custom": custom,
 }
 
 
