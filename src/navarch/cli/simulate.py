@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -57,3 +58,50 @@ def _tell(report: Report, story: bool) -> None:
     outcome = f"{len(report.violations)} violations" if report.violations else "all promises kept"
     if story:
         click.echo(f"  {report.writes} writes in {report.seconds:.0f} virtual seconds, {outcome} ({report.digest})")
+
+
+@command.command("scheduling")
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Pods and workloads (Deployment, StatefulSet, DaemonSet, Job ...), and what else decides about them.",
+)
+@click.option(
+    "--nodes",
+    "node_files",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Nodes: `kubectl get nodes -o yaml` is one.",
+)
+@click.option("--strategy", type=click.Choice(["spread", "pack"]), default="spread", show_default=True)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A KubeSchedulerConfiguration; its first profile is used, and --strategy is not.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def scheduling(
+    files: tuple[Path, ...], node_files: tuple[Path, ...], strategy: str, config_file: Path | None, output: str
+) -> None:
+    """Say where pods would go, what that uses of the nodes, and what does not fit. Ends with 1 where something does not.
+
+    \b
+    navarch simulate scheduling -f pods.yaml --nodes nodes.yaml
+    kubectl get nodes -o yaml > n.yaml; navarch simulate scheduling -f app.yaml --nodes n.yaml --strategy pack
+    """
+    from navarch.cli import simulated
+    from navarch.machinery.errors import StatusError
+
+    try:
+        outcome = simulated.run([*node_files, *files], strategy, config_file)
+    except (StatusError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    for line in simulated.told(outcome) if output == "text" else [simulated.as_json(outcome)]:
+        click.echo(line)
+    sys.exit(0 if all(placed.node for placed in outcome.placed) else 1)

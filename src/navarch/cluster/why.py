@@ -114,6 +114,8 @@ def _placement(answer: Obj) -> list[str]:
             lines.append(decision["message"])
         else:
             lines.append(f"not tried yet by the scheduler {scheduling['scheduler']}")
+    if change := scheduling.get("change"):
+        lines.append(change)
     return lines + _table(scheduling["nodes"])
 
 

@@ -16,6 +16,7 @@ from navarch.controlloop.recorder import Recorder
 from navarch.machinery.clock import Timer, World, rfc3339, work_clock
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
+from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.consulting import Consultation
 from navarch.scheduler.cycle import Cycle, Decision
 from navarch.scheduler.extenders import Extender, ExtenderFailed
@@ -356,6 +357,7 @@ class Scheduler:
                 "score": decision.score,
             },
             "nodes": [list(row) for row in cycle.explain(info)],
+            "change": "" if info.node else smallest_change(cycle, info),
             "gates": [gate["name"] for gate in pod["spec"].get("schedulingGates") or []],
         }
 
