@@ -170,8 +170,10 @@ def _less(counters: dict[Any, Counter[Reference]], key: Any, references: Collect
 
 
 def _needed_by(entry: Entry | None) -> tuple[str, frozenset[Reference]] | None:
+    """None where it is on no node, or needs nothing."""
     node = entry.fields.get("spec.nodeName", "") if entry is not None else ""
-    return (node, frozenset(references_of(entry.obj))) if node and entry is not None else None
+    references = frozenset(references_of(entry.obj)) if node and entry is not None else frozenset[Reference]()
+    return (node, references) if references else None
 
 
 def _claim_of(volume: Obj) -> Reference:

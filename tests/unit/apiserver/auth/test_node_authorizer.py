@@ -97,6 +97,20 @@ async def test_a_mirror_pod_opens_nothing():
         assert not may(server, "one", "get", "secrets", "s")
 
 
+async def test_pods_that_need_nothing_come_and_go():
+    async with api_server() as server:
+        await start(server)
+        for name in ("m1", "m2"):
+            mirror = pod(name, "one")
+            mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+            await server.system.create(PODS, mirror, NAMESPACE)
+        for name in ("m1", "m2"):
+            await server.system.delete(PODS, name, NAMESPACE, grace_period_seconds=0)
+        mounts = {"volumes": [{"name": "a", "secret": {"secretName": "s"}}]}
+        await server.system.create(PODS, pod("p", "one", **mounts), NAMESPACE)
+        assert may(server, "one", "get", "secrets", "s")
+
+
 async def test_a_node_sees_its_own_node_and_pods():
     async with api_server() as server:
         await start(server, pod("p", "one"), pod("q", "two"))
