@@ -32,7 +32,8 @@ def zone_of(node: Obj) -> str:
 @dataclass(slots=True)
 class Zone:
     nodes: dict[str, bool] = field(default_factory=dict[str, bool])
-    """Which are ready."""
+    """Which are ready, and how many: nodes come and go by the thousand."""
+    ready: int = 0
     state: State = "normal"
     free_at: float = -math.inf
     """When the next node may be given up."""
@@ -45,8 +46,17 @@ class Zone:
             return RATE
         return SLOW_RATE if len(self.nodes) > LARGE_ZONE else 0.0
 
+    def put(self, name: str, ready: bool | None) -> None:
+        """None: the node is gone."""
+        self.ready -= self.nodes.pop(name, False)
+        if ready is not None:
+            self.nodes[name] = ready
+            self.ready += ready
+        if ready is not False:
+            self.slots.pop(name, None)
+
     def judged(self) -> State:
-        lost = sum(not ready for ready in self.nodes.values())
+        lost = len(self.nodes) - self.ready
         if lost and lost == len(self.nodes):
             return "full"
         return "partial" if lost > 2 and lost / len(self.nodes) >= UNHEALTHY else "normal"
@@ -62,7 +72,7 @@ class Zones:
     @property
     def any_ready(self) -> bool:
         """Whether any node of the cluster is ready. Where none is, the fault is likely ours, and nobody is evicted."""
-        return any(any(zone.nodes.values()) for zone in self._zones.values())
+        return any(zone.ready for zone in self._zones.values())
 
     def note(self, node: Obj, ready: bool) -> Iterable[str]:
         """A node as it is now. Returns the nodes whose turn has changed with it."""
@@ -72,17 +82,14 @@ class Zones:
             return moved
         self._of[name] = zone
         found = self._zones.setdefault(zone, Zone())
-        found.nodes[name] = ready
-        if ready:
-            found.slots.pop(name, None)
+        found.put(name, ready)
         return {*moved, *self._judge(found)}
 
     def forget(self, name: str) -> Iterable[str]:
         found = self._zones.get(self._of.pop(name, "\0"))
         if found is None:
             return ()
-        found.nodes.pop(name, None)
-        found.slots.pop(name, None)
+        found.put(name, None)
         return self._judge(found)
 
     @staticmethod
