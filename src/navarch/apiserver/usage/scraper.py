@@ -42,6 +42,12 @@ def kubelets(pools: Pools, world: World) -> Source:
     return sample
 
 
+def _speaks(node: Obj) -> bool:
+    """Whether its kubelet has been heard of lately: nobody waits for one that is lost."""
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return not any(c.get("type") == "Ready" and c.get("status") == "Unknown" for c in conditions)
+
+
 class Scraper:
     """`nodes` are those there are now."""
 
@@ -92,7 +98,7 @@ class Scraper:
 
     async def _round(self) -> None:
         self._sampled = self._world.now()
-        nodes = list(self._nodes())
+        nodes = [node for node in self._nodes() if _speaks(node)]
         gone = self._last.keys() - {node["metadata"]["name"] for node in nodes}
         for name in gone:
             self._last.pop(name)
