@@ -83,6 +83,7 @@ class Watcher:
         "position",
         "queued",
         "sink",
+        "whole",
     )
 
     def __init__(
@@ -113,6 +114,8 @@ class Watcher:
         self.open = True
         self.paused = False
         self.queued = False
+        self.whole = False
+        """Its sink takes changes as they are, whatever they match, in place of what the encoder makes of them."""
 
     def cancel(self) -> None:
         self.open = False
@@ -282,8 +285,8 @@ class Fanout:
         start = max(watcher.position - base, 0)
         watcher.position = base + len(ring)
         encoder, matches = watcher.encoder, watcher.matches
-        chunks: list[Any] = []
-        for change in ring[start:] if start else ring:
+        chunks: list[Any] = ring[start:] if watcher.whole else []
+        for change in () if watcher.whole else ring[start:] if start else ring:
             entry, previous = change.entry, change.previous
             now = entry is not None and (matches is None or matches(entry))
             before = previous is not None and (matches is None or matches(previous))

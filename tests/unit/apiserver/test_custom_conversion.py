@@ -109,6 +109,42 @@ async def test_watches_show_their_version(tmp_path: Path) -> None:
         assert {e.object["apiVersion"] for e in events} == {f"{GROUP}/v2"}
 
 
+async def test_selectors_judge_what_the_version_shows(tmp_path: Path) -> None:
+    async with webhook(tmp_path, convert) as hook, rig() as r:
+        fields = [{"jsonPath": ".spec.host"}, {"jsonPath": ".spec.port"}]
+        second = version("v2", TWO, storage=False, selectableFields=fields)
+        crd = definition(version(spec=ONE, selectableFields=[{"jsonPath": ".spec.hostPort"}]), second)
+        config = {"clientConfig": hook.client("/"), "conversionReviewVersions": ["v1"]}
+        crd["spec"]["conversion"] = {"strategy": "Webhook", "webhook": config}
+        await r.define(crd)
+        await r.good("POST", WIDGETS, widget("a", {"hostPort": "here:1"}))
+        await r.good("POST", WIDGETS, widget("b", {"hostPort": "there:1"}))
+        found = await r.good("GET", f"{SECOND}?fieldSelector=spec.host%3Dhere")
+        assert [item["metadata"]["name"] for item in found["items"]] == ["a"]
+        assert (await r.ask("GET", f"{WIDGETS}?fieldSelector=spec.host%3Dhere"))[0] == 400
+        events: list[Any] = []
+
+        async def follow() -> None:
+            resource = Resource(GROUP, "v2", "widgets", namespaced=True)
+            revision = found["metadata"]["resourceVersion"]
+            async for batch in r.server.system.watch(
+                resource, "default", field_selector="spec.host=here", resource_version=revision
+            ):
+                events.extend(batch)
+
+        task = asyncio.create_task(follow())
+        await r.good("PATCH", f"{WIDGETS}/a", {"spec": {"hostPort": "gone:1"}})
+        await r.good("PATCH", f"{WIDGETS}/b", {"spec": {"hostPort": "here:2"}})
+        await r.good("PATCH", f"{WIDGETS}/b", {"spec": {"hostPort": "here:3"}})
+        for _ in range(500):
+            if len(events) >= 3:
+                break
+            await asyncio.sleep(0.01)
+        task.cancel()
+        told = [(e.type, e.object["metadata"]["name"], e.object["spec"]["port"]) for e in events]
+        assert told == [("DELETED", "a", "1"), ("ADDED", "b", "2"), ("MODIFIED", "b", "3")]
+
+
 async def test_managers_of_another_version_keep_their_fields(tmp_path: Path) -> None:
     async with converting(tmp_path) as (r, _):
         kind = "application/apply-patch+yaml"

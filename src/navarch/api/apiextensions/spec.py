@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+import orjson
 
 from navarch.api.admissionregistration.webhooks import validate_service, validate_url
 from navarch.api.apiextensions.names import validate_names
 from navarch.api.apiextensions.openapi import validate_schema
 from navarch.machinery import names
-from navarch.machinery.errors import FieldErrors
+from navarch.machinery.errors import FieldError, FieldErrors
 from navarch.machinery.structural.nodes import Node
 from navarch.machinery.structural.paths import PathError, field_path
 from navarch.machinery.types import Obj
@@ -24,6 +29,7 @@ SCOPES, STRATEGIES, REVIEWS = ("Cluster", "Namespaced"), ("None", "Webhook"), ("
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 MAX_SELECTABLE = 8
+JUDGED = 64
 MAX_WARNING = 256
 SHARED = {
     "schema": "validation",
@@ -48,8 +54,26 @@ def hoisted(spec: Obj) -> Obj:
     return out
 
 
+_judged: OrderedDict[bytes, tuple[FieldError, ...]] = OrderedDict()
+"""What was found lately, by the digest of what was looked at."""
+
+
 def validate_spec(given: Obj, old: Obj | None, established: bool, errs: FieldErrors) -> None:
-    """`old`: the spec before an update; `established`: whether it is of a kind that is served."""
+    """`old`: the spec before an update; `established`: whether it is of a kind that is served. Large definitions take a
+    tenth of a second: who has a thread for it asks there first, and is then answered from memory."""
+    key = hashlib.sha256(orjson.dumps([given, old, established])).digest()
+    found = _judged.get(key)
+    if found is None:
+        mine = FieldErrors()
+        _validate(given, old, established, mine)
+        found = _judged[key] = tuple(mine.items)
+        while len(_judged) > JUDGED:
+            with suppress(KeyError):
+                _judged.popitem(last=False)
+    errs.items.extend(found)
+
+
+def _validate(given: Obj, old: Obj | None, established: bool, errs: FieldErrors) -> None:
     spec = hoisted(given)
     unchanged = _unchanged_schemas(given, old) if old is not None else frozenset[str]()
     _group(spec, errs)

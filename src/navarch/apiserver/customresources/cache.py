@@ -141,7 +141,6 @@ class VersionCache(ResourceCache):
         value = ResourceCache.encode(self, obj)
         made = self.base.entry(entry.key, value, entry.revision)
         made.clean = self
-        made.labels, made.fields = entry.labels, entry.fields
         entry.shown = entry.shown or {}
         entry.shown[self] = made
         return made

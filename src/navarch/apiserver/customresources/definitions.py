@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import orjson
+
 from navarch.api.apiextensions.customresourcedefinition import CLEANUP
+from navarch.api.apiextensions.spec import validate_spec
 from navarch.apiserver.customresources import status as statuses
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import check_preconditions
-from navarch.apiserver.registry.generic import UPDATE_ATTEMPTS, Registry
+from navarch.apiserver.registry.generic import UPDATE_ATTEMPTS, Finish, Registry, finish_nothing
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import errors, trees
 from navarch.machinery.clock import rfc3339
+from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 from navarch.store.interface import ConflictError
 
+LARGE = 32 * 1024
+"""Bytes of a spec that is looked at outside the event loop."""
+
 
 class DefinitionRegistry(Registry):
+    async def begin_create(self, call: Call, obj: Obj) -> Finish:
+        await _judge(obj["spec"], None, False)
+        return finish_nothing
+
+    async def begin_update(self, call: Call, obj: Obj, old: Obj) -> Finish:
+        if not call.subresource:
+            await _judge(obj["spec"], old["spec"], statuses.is_true(old, statuses.ESTABLISHED))
+        return finish_nothing
+
     async def delete(self, call: Call, options: DeleteOptions) -> tuple[Entry, bool]:
         key = self.cache.key(call.namespace, call.name)
         for _ in range(UPDATE_ATTEMPTS):
@@ -43,3 +61,8 @@ class DefinitionRegistry(Registry):
         conditions = obj["status"]["conditions"] = obj["status"].get("conditions") or []
         statuses.set_condition(conditions, pending, now)
         return obj
+
+
+async def _judge(spec: Obj, old: Obj | None, established: bool) -> None:
+    if len(orjson.dumps(spec)) > LARGE:
+        await asyncio.to_thread(validate_spec, spec, old, established, FieldErrors())

@@ -9,9 +9,9 @@ from typing import Any
 from navarch.api.kind import Kind, ValidateUpdate
 from navarch.apiserver.customresources.cache import ShowingEncoder, VersionCache
 from navarch.apiserver.customresources.conversion import WebhookConversion, converting
-from navarch.apiserver.fanout import Encoder
+from navarch.apiserver.fanout import Change, Encoder, Watcher
 from navarch.apiserver.registry.call import Call
-from navarch.apiserver.registry.generic import Environment, Registry
+from navarch.apiserver.registry.generic import Environment, Registry, Selection
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import errors
@@ -70,48 +70,80 @@ class CustomRegistry(Registry):
 
         return await converting(attempt)
 
-    def through(self, encoder: Encoder, sink: Sink, closed: Callable[[], None]) -> tuple[Encoder, Sink]:
+    def watcher(
+        self, selection: Selection, encoder: Encoder, sink: Sink, closed: Callable[[], None], bookmarks: bool
+    ) -> Watcher:
         if not self.converting:
-            return ShowingEncoder(encoder, self.view), sink
-        pump = _Pump(ShowingEncoder(encoder, self.view), sink, closed)
-        return pump, pump.take
+            return super().watcher(selection, ShowingEncoder(encoder, self.view), sink, closed, bookmarks)
+        pump = _Pump(self.view, selection, encoder, sink, closed)
+        watcher = Watcher(self.cache.fanout, pump, pump.take, closed, None, None, bookmarks)
+        watcher.whole = True
+        return watcher
+
+
+Make = Callable[[], Any]
+"""Makes an event (None: there is nothing to tell). Raises NotConverted."""
 
 
 class _Pump:
-    """Between a fan-out and a watch: events wait here, in order, while a webhook converts what they show."""
+    """Between a fan-out and a watch: changes wait here, in order, while a webhook converts what they show. What a watch
+    selects by is known only then."""
 
-    def __init__(self, encoder: Encoder, sink: Sink, closed: Callable[[], None]) -> None:
-        self._encoder, self._sink, self._closed = encoder, sink, closed
-        self._pending: list[Callable[[], Any]] = []
+    def __init__(
+        self, view: VersionCache, selection: Selection, encoder: Encoder, sink: Sink, closed: Callable[[], None]
+    ) -> None:
+        self._view, self._selection, self._encoder = view, selection, encoder
+        self._sink, self._closed = sink, closed
+        self._pending: list[Make] = []
         self._task: asyncio.Task[None] | None = None
         self.name = f"{encoder.name};{id(self)}"
 
-    def event(self, type: str, entry: Entry, revision: int) -> Callable[[], Any]:
-        return lambda: self._encoder.event(type, entry, revision)
+    # -- what the fan-out calls
 
-    def bookmark(self, revision: int, initial_events_end: bool) -> Callable[[], Any]:
+    def event(self, type: str, entry: Entry, revision: int) -> Make:
+        return lambda: self._encoder.event(type, self._view.shown(entry), revision)
+
+    def bookmark(self, revision: int, initial_events_end: bool) -> Make:
         return lambda: self._encoder.bookmark(revision, initial_events_end)
 
-    def take(self, made: Sequence[Callable[[], Any]]) -> None:
-        self._pending.extend(made)
+    def take(self, made: Sequence[Make | Change]) -> None:
+        self._pending.extend(self._told(one) if isinstance(one, Change) else one for one in made)
         if len(self._pending) > PENDING_LIMIT:
             self._pending.clear()
             self._closed()
         elif self._task is None:
             self._task = asyncio.ensure_future(self._run())
 
+    def _told(self, change: Change) -> Make:
+        return lambda: self._event_of(change)
+
+    def _event_of(self, change: Change) -> Any:
+        now, before = self._selected(change.entry), self._selected(change.previous)
+        if now is not None:
+            return self._encoder.event("MODIFIED" if before else "ADDED", now, change.revision)
+        return self._encoder.event("DELETED", before, change.revision) if before is not None else None
+
+    def _selected(self, entry: Entry | None) -> Entry | None:
+        """What is shown of an entry, where it is of those that the watch asks for."""
+        namespace = self._selection.namespace
+        if entry is None or (namespace and entry.namespace != namespace):
+            return None
+        shown, matches = self._view.shown(entry), self._selection.within
+        return shown if matches is None or matches(shown) else None
+
     async def _run(self) -> None:
         try:
             while self._pending:
                 make = self._pending[0]
 
-                async def attempt(make: Callable[[], Any] = make) -> Any:
+                async def attempt(make: Make = make) -> Any:
                     return make()
 
                 chunk = await converting(attempt)
                 if self._pending and self._pending[0] is make:
                     self._pending.pop(0)
-                    self._sink([chunk])
+                    if chunk is not None:
+                        self._sink([chunk])
         except StatusError:
             self._pending.clear()
             self._closed()  # a watch that cannot show what happened must be begun anew

@@ -5,9 +5,12 @@ Sources: apiextensions' controllers status (naming), establish, nonstructuralsch
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from navarch.api.apiextensions.spec import is_ca_bundle
 from navarch.api.apiextensions.status import approval, is_protected
@@ -17,6 +20,7 @@ from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
 ACCEPTED, ESTABLISHED, TERMINATING = "NamesAccepted", "Established", "Terminating"
+JUDGED = 64
 NON_STRUCTURAL, APPROVAL = "NonStructuralSchema", "KubernetesAPIApprovalPolicyConformant"
 
 
@@ -154,7 +158,20 @@ def _established(crd: Obj, accepted: bool) -> Obj | None:
 # -- schemas and approval
 
 
+_judged: OrderedDict[bytes, Obj | None] = OrderedDict()
+"""What was found lately, by the digest of the versions."""
+
+
 def _non_structural(crd: Obj) -> Obj | None:
+    key = hashlib.sha256(orjson.dumps(crd["spec"].get("versions"))).digest()
+    if key not in _judged:
+        _judged[key] = _violations(crd)
+        while len(_judged) > JUDGED:
+            _judged.popitem(last=False)
+    return _judged[key]
+
+
+def _violations(crd: Obj) -> Obj | None:
     errs = FieldErrors()
     for index, version in enumerate(crd["spec"].get("versions") or ()):
         schema = (version.get("schema") or {}).get("openAPIV3Schema")

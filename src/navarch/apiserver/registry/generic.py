@@ -8,7 +8,7 @@ subclass that overrides the `begin_*` and `after_*` hooks.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -17,7 +17,7 @@ from navarch.api.meta import validate_finalizer_names, validate_metadata, valida
 from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Body, Operation
-from navarch.apiserver.fanout import Encoder
+from navarch.apiserver.fanout import Encoder, Watcher
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
 from navarch.apiserver.registry.virtual import Virtual
@@ -60,6 +60,20 @@ class DeleteInstead(Exception):
         super().__init__(entry.key)
         self.entry = entry
         self.obj = obj
+
+
+class Selection(NamedTuple):
+    """What a request's selectors leave of a resource."""
+
+    matches: Callable[[Entry], bool] | None
+    """What a watch tells by; None: everything."""
+    within: Callable[[Entry], bool] | None
+    """The same for entries that are known to be of the namespace."""
+    namespace: str
+    name: str
+    """The one name that can match, where the field selector says so."""
+    bucket: tuple[str, str] | None
+    """A field and its only possible value."""
 
 
 class Registry:
@@ -111,11 +125,16 @@ class Registry:
         """The handler of a subresource that is an object of its own kind, where it is this registry's own."""
         return None
 
-    def through(
-        self, encoder: Encoder, sink: Callable[[Sequence[Any]], None], closed: Callable[[], None]
-    ) -> tuple[Encoder, Callable[[Sequence[Any]], None]]:
-        """What stands between a fan-out and a watch's own encoder and sink; `closed` ends the watch."""
-        return encoder, sink
+    def watcher(
+        self,
+        selection: Selection,
+        encoder: Encoder,
+        sink: Callable[[Sequence[Any]], None],
+        closed: Callable[[], None],
+        bookmarks: bool,
+    ) -> Watcher:
+        """Of what `selection` leaves; not yet begun."""
+        return Watcher(self.cache.fanout, encoder, sink, closed, selection.matches, selection.bucket, bookmarks)
 
     def rules(self, subresource: str) -> tuple[Prepare, ValidateUpdate]:
         """How an update through a subresource (not `status`) is prepared and validated."""

@@ -15,7 +15,7 @@ import orjson
 
 from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Encoder, Watcher
-from navarch.apiserver.registry.generic import Registry
+from navarch.apiserver.registry.generic import Registry, Selection
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import errors
 from navarch.machinery.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
@@ -53,20 +53,6 @@ class Page(NamedTuple):
     entries: Sequence[Entry]
     continue_token: str = ""
     remaining: int | None = None
-
-
-class Selection(NamedTuple):
-    """What a request's selectors leave of a resource."""
-
-    matches: Callable[[Entry], bool] | None
-    """What a watch tells by; None: everything."""
-    within: Callable[[Entry], bool] | None
-    """The same for entries that are known to be of the namespace."""
-    namespace: str
-    name: str
-    """The one name that can match, where the field selector says so."""
-    bucket: tuple[str, str] | None
-    """A field and its only possible value."""
 
 
 class ContinueExpiredError(errors.StatusError):
@@ -299,8 +285,7 @@ def open_watch(
     initial = options.send_initial_events if options.send_initial_events is not None else not wanted
     if wanted and not initial and wanted < fanout.floor:
         raise errors.expired(f"too old resource version: {wanted} ({fanout.floor})")
-    encoder, sink = registry.through(encoder, sink, closed)
-    watcher = Watcher(fanout, encoder, sink, closed, selection.matches, selection.bucket, options.bookmarks)
+    watcher = registry.watcher(selection, encoder, sink, closed, options.bookmarks)
     if initial:
         page = _page_of_cache(registry, selection, ListOptions(), current, "")
         watcher.backlog = list(reversed(page.entries))

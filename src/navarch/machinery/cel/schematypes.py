@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from navarch.machinery.cel.lexer import RESERVED
@@ -21,7 +23,7 @@ from navarch.machinery.cel.types import (
     map_of,
     object_of,
 )
-from navarch.machinery.cel.values import CelError, Timestamp, duration, timestamp
+from navarch.machinery.cel.values import CelError, Timestamp, duration, map_list, set_list, timestamp
 
 Schema = Mapping[str, Any]
 
@@ -97,7 +99,18 @@ def _array(schema: Schema) -> Declared | None:
         return None
     most = schema.get("maxItems")
     most = max(most, 0) if most is not None else (MAX_REQUEST - 2) // (item.smallest + 1)
-    return Declared(list_of(item.type, most), 2)
+    return Declared(replace(list_of(item.type, most), convert=_list_conversion(schema)), 2)
+
+
+def _list_conversion(schema: Schema) -> Callable[[Any], Any] | None:
+    """Lists that are sets or maps know it."""
+    match schema.get("x-kubernetes-list-type"):
+        case "set":
+            return set_list
+        case "map":
+            return partial(map_list, keys=tuple(schema.get("x-kubernetes-list-map-keys") or ()))
+        case _:
+            return None
 
 
 def _map(schema: Schema, values: Schema) -> Declared | None:

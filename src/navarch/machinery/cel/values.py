@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Protocol
@@ -200,15 +201,73 @@ def equal(a: Any, b: Any) -> bool:
     if is_number(a) and is_number(b):
         return a == b
     kind = type(a)
+    if isinstance(a, Associative):
+        return isinstance(b, list) and len(a) == len(b) and a.holds(b)
+    if kind is list:
+        return isinstance(b, list) and len(a) == len(b) and all(map(equal, a, b))
     if kind is not type(b):
         return False
-    if kind is list:
-        return len(a) == len(b) and all(map(equal, a, b))
     if kind is dict:
         return len(a) == len(b) and all(key in b and equal(value, b[key]) for key, value in a.items())
     if kind is Optional_:
         return a.present == b.present and (not a.present or equal(a.value, b.value))
     return a == b
+
+
+class Associative(list[Any]):
+    """A list whose items have identities: its order does not matter, and adding to it merges."""
+
+    def identity(self, item: Any) -> Any:
+        """What tells items apart; can be hashed."""
+        raise NotImplementedError
+
+    def holds(self, others: list[Any]) -> bool:
+        """Whether every one of the others is equal to the item here that has its identity."""
+        mine = {self.identity(item): item for item in self}
+        return all((key := self.identity(item)) in mine and equal(mine[key], item) for item in others)
+
+    def merged(self, others: list[Any]) -> Associative:
+        """These items in their places, with those of the others in place of theirs, or after them."""
+        out = copy(self)
+        places = {self.identity(item): index for index, item in enumerate(self)}
+        for item in others:
+            key = self.identity(item)
+            if key in places:
+                out[places[key]] = item
+            else:
+                places[key] = len(out)
+                out.append(item)
+        return out
+
+
+class SetList(Associative):
+    """x-kubernetes-list-type: set."""
+
+    def identity(self, item: Any) -> Any:
+        return item if not isinstance(item, dict | list) else str(item)
+
+
+class MapList(Associative):
+    """x-kubernetes-list-type: map."""
+
+    keys: tuple[str, ...] = ()
+
+    def identity(self, item: Any) -> Any:
+        return tuple(str(item.get(key)) for key in self.keys) if isinstance(item, dict) else None
+
+
+def set_list(value: Any) -> Any:
+    """A JSON list as a set; anything else stays as it is."""
+    return SetList(value) if isinstance(value, list) else value
+
+
+def map_list(value: Any, keys: tuple[str, ...]) -> Any:
+    """A JSON list as a map by its items' keys; anything else stays as it is."""
+    if not isinstance(value, list):
+        return value
+    made = MapList(value)
+    made.keys = keys
+    return made
 
 
 _COMPARABLE = (bool, str, bytes, Duration, Timestamp)

@@ -37,6 +37,7 @@ from navarch.machinery.cel.values import (
     MIN_SECONDS,
     NANOS,
     NONE_,
+    Associative,
     CelError,
     Duration,
     Optional_,
@@ -84,7 +85,11 @@ def _span(nanos: int) -> Duration:
 def add(a: Any, b: Any) -> Any:
     if _same_number(a, b):
         return a + b if type(a) is float else checked(int(a) + int(b), a)
-    if type(a) is type(b) and isinstance(a, str | bytes | list):
+    if isinstance(a, Associative) and isinstance(b, list):
+        return a.merged(b)
+    if isinstance(a, list) and isinstance(b, list):
+        return [*a, *b]
+    if type(a) is type(b) and isinstance(a, str | bytes):
         return a + b
     match a, b:
         case (Timestamp(), Duration()) | (Duration(), Timestamp()):
