@@ -28,7 +28,6 @@ from navarch.http.tls import TlsConfig
 from navarch.machinery.clock import RealWorld, World
 from navarch.store.interface import Store
 from navarch.store.memory import MemoryStore
-from navarch.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from navarch.controllers.registry import Running
@@ -55,7 +54,11 @@ class ServingConfig:
 
 async def open_store(path: Path | None, world: World) -> Store:
     """The durable store at a path; without one, a store that forgets."""
-    return MemoryStore() if path is None else await SqliteStore.open(path, world)
+    if path is None:
+        return MemoryStore()
+    from navarch.store.sqlite import SqliteStore  # lazily: a test's server needs none
+
+    return await SqliteStore.open(path, world)
 
 
 class ApiProcess:

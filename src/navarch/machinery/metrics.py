@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[str, ...]
@@ -143,31 +143,32 @@ class Metrics:
 
 def add_process(metrics: Metrics) -> None:
     """What Prometheus client libraries tell about their process."""
-    import psutil
 
-    process = psutil.Process()
-    started = process.create_time()
+    def process() -> Any:
+        import psutil  # lazily: no start needs it
+
+        return psutil.Process()
 
     def cpu() -> float:
-        times = process.cpu_times()
+        times = process().cpu_times()
         return times.user + times.system
 
     for name, help, read, type in (
         ("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", cpu, "counter"),
-        ("process_open_fds", "Number of open file descriptors.", process.num_fds, "gauge"),
+        ("process_open_fds", "Number of open file descriptors.", lambda: process().num_fds(), "gauge"),
         (
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
-            lambda: process.memory_info().rss,
+            lambda: process().memory_info().rss,
             "gauge",
         ),
         (
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
-            lambda: started,
+            lambda: process().create_time(),
             "gauge",
         ),
-        ("process_virtual_memory_bytes", "Virtual memory size in bytes.", lambda: process.memory_info().vms, "gauge"),
+        ("process_virtual_memory_bytes", "Virtual memory size in bytes.", lambda: process().memory_info().vms, "gauge"),
     ):
         metrics.add(Gauge(name, help, type=type)).function((), read)
 

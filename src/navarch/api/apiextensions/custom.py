@@ -6,7 +6,7 @@ Source: apiextensions' registry/customresource (strategy, status_strategy, valid
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,9 +17,11 @@ from navarch.machinery.schema import Schema
 from navarch.machinery.structural import walks
 from navarch.machinery.structural.lists import validate_lists
 from navarch.machinery.structural.nodes import Node, has_rules, merging
-from navarch.machinery.structural.rules import Rules, compile_rules, run_rules
 from navarch.machinery.structural.values import NOTHING, validate
 from navarch.machinery.types import Obj
+
+if TYPE_CHECKING:
+    from navarch.machinery.structural.rules import Rules
 
 BLOCKING = frozenset(
     ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
@@ -56,7 +58,11 @@ class CustomVersion:
 
     @cached_property
     def rules(self) -> Rules | None:
-        return compile_rules(self.node, root=True) if has_rules(self.raw) else None
+        if not has_rules(self.raw):
+            return None
+        from navarch.machinery.structural.rules import compile_rules  # lazily: no start needs CEL
+
+        return compile_rules(self.node, root=True)
 
     # -- bringing objects to the version's form
 
@@ -130,6 +136,8 @@ class CustomVersion:
         if any(error.reason in BLOCKING for error in errs.items):
             errs.invalid("<nil>", None, NOT_CHECKED)
         else:
+            from navarch.machinery.structural.rules import run_rules
+
             run_rules(self.rules, obj, old, errs, errs.warnings)
 
     def _scale_spec(self, obj: Obj, errs: FieldErrors) -> None:

@@ -10,7 +10,6 @@ from navarch.machinery import trees
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.structural import walks
 from navarch.machinery.structural.nodes import META_FIELDS, Node, has_rules
-from navarch.machinery.structural.rules import compile_rules, run_rules
 from navarch.machinery.structural.values import NOTHING, validate
 from navarch.machinery.types import Obj
 
@@ -76,6 +75,8 @@ def _judge(node: Node, at: str, wrap: Wrap, inside_meta: bool, errs: FieldErrors
 
 def _rules(node: Node, value: Any, at: str, errs: FieldErrors) -> None:
     """As an update that changes nothing, and as what is new."""
+    from navarch.machinery.structural.rules import compile_rules, run_rules  # lazily: no start needs CEL
+
     rules = compile_rules(node)
     if rules is None:
         return
