@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CRDS = Resource(GROUP, "v1", "customresourcedefinitions", namespaced=False)
 RESOURCE = GroupResource(GROUP, "customresourcedefinitions")
+LEAVING = ("delete", "deletecollection", "get", "list", "watch")
+"""The verbs of a kind that goes, as discovery has them."""
 SLICE = 100
 """Objects that are brought to a new schema at a time."""
 LOOK_AGAIN_SECONDS = 1.0
@@ -198,7 +200,10 @@ class CustomResources:
         if before is None or self._specs.get(name) != made_of:
             await self._place(name, custom_kind(crd, entry.data), before)
             self._specs[name] = trees.copy(made_of) if len(entry.data) < 100_000 else made_of
-        for registry in self._served[name].registries.values():
+        served = self._served[name]
+        for registry in served.registries.values():
+            if terminating and not registry.terminating:
+                self._server.scheme.put(replace(served.kind.whole, verbs=LEAVING))
             registry.terminating = terminating
 
     async def _place(self, name: str, kind: CustomKind, before: Served | None) -> None:
