@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from navarch.api.kind import Kind
 from navarch.apiserver.admission.interface import AdmissionRequest, Plugin
 from navarch.machinery import errors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource
+
+REMEMBERED = 50_000
 
 
 class BasePlugin:
@@ -33,10 +35,30 @@ class BasePlugin:
         return None
 
 
-class _Plan(NamedTuple):
-    """Who is asked about one kind, subresource and operation."""
+T = TypeVar("T")
 
-    kind: Kind
+
+class Memo(Generic[T]):
+    """What was found out about requests of one kind, subresource and operation."""
+
+    def __init__(self, make: Callable[[AdmissionRequest], T]) -> None:
+        self._make = make
+        self._known: dict[tuple[GroupResource, str, str, str], tuple[Kind, T]] = {}
+        self.clear = self._known.clear
+
+    def get(self, request: AdmissionRequest) -> T:
+        key = (request.resource, request.version.version, request.subresource, request.operation)
+        known = self._known.get(key)
+        if known is None or known[0] is not request.kind:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = (request.kind, self._make(request))
+        return known[1]
+
+
+class _Plan(NamedTuple):
+    """Who is asked."""
+
     admit: tuple[Plugin, ...]
     validate: tuple[Plugin, ...]
 
@@ -46,13 +68,13 @@ class Chain:
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
         self.plugins = tuple(plugins)
-        self._plans: dict[tuple[GroupResource, str, str], _Plan] = {}
+        self._plans = Memo(self._plan)
         for plugin in self.plugins:
             plugin.attach(self._plans.clear)
 
     async def admit(self, request: AdmissionRequest) -> None:
         """The mutating phase; a second round where the first leaves the object unsettled."""
-        plugins = self._plan(request).admit
+        plugins = self._plans.get(request).admit
         for plugin in plugins:
             if plugin.handles(request):
                 await plugin.admit(request)
@@ -63,7 +85,7 @@ class Chain:
                     await plugin.admit(request)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        for plugin in self._plan(request).validate:
+        for plugin in self._plans.get(request).validate:
             if plugin.handles(request):
                 await plugin.validate(request)
 
@@ -73,16 +95,11 @@ class Chain:
         await self.validate(request)
 
     def _plan(self, request: AdmissionRequest) -> _Plan:
-        key = (request.resource, request.subresource, request.operation)
-        plan = self._plans.get(key)
-        if plan is None or plan.kind is not request.kind:
-            concerned = [plugin for plugin in self.plugins if plugin.concerns(request)]
-            plan = self._plans[key] = _Plan(
-                request.kind,
-                tuple(p for p in concerned if getattr(type(p), "admit", None) is not BasePlugin.admit),
-                tuple(p for p in concerned if getattr(type(p), "validate", None) is not BasePlugin.validate),
-            )
-        return plan
+        concerned = [plugin for plugin in self.plugins if plugin.concerns(request)]
+        return _Plan(
+            tuple(p for p in concerned if getattr(type(p), "admit", None) is not BasePlugin.admit),
+            tuple(p for p in concerned if getattr(type(p), "validate", None) is not BasePlugin.validate),
+        )
 
 
 def refuse(request: AdmissionRequest, why: str) -> StatusError:

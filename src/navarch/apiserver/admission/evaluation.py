@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from navarch.api.admissionregistration.expressions import CONDITION, Scope
 from navarch.api.kind import Version
@@ -11,6 +11,7 @@ from navarch.apiserver import codec
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import kind_of, resource_of
 from navarch.apiserver.auth.interface import Attributes, Decision
+from navarch.apiserver.customresources.conversion import converting
 from navarch.apiserver.request import User
 from navarch.machinery.cel.cost import PER_CALL_LIMIT
 from navarch.machinery.cel.environment import Program
@@ -23,6 +24,7 @@ BUDGET, CONDITIONS_BUDGET = 10_000_000, 2_500_000
 """Units that the expressions of a policy, and those of its match conditions, may cost together."""
 OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 Authorize = Callable[[Attributes], Decision]
+T = TypeVar("T")
 OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
 
 
@@ -156,6 +158,15 @@ def bindings_of(request: AdmissionRequest, version: Version, authorize: Authoriz
         "authorizer": authorizer,
         "authorizer.requestResource": resource,
     }
+
+
+async def converted(attempt: Callable[[], T]) -> T:
+    """Runs what shows or takes objects in other versions, again after each that a webhook has to convert."""
+
+    async def run() -> T:
+        return attempt()
+
+    return await converting(run)
 
 
 def shown(request: AdmissionRequest, version: Version, obj: Obj | None) -> Obj | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -10,7 +11,6 @@ import orjson
 from navarch.api.admissionregistration.expressions import APPLIED, PATCH_TYPES, Scope
 from navarch.api.admissionregistration.policies import MUTATIONS
 from navarch.api.kind import Version
-from navarch.api.schemas import schema
 from navarch.apiserver.admission.chain import refuse
 from navarch.apiserver.admission.changing import Inapplicable, Rounds, patched, put
 from navarch.apiserver.admission.evaluation import (
@@ -23,6 +23,7 @@ from navarch.apiserver.admission.evaluation import (
     OutOfBudget,
     bindings_of,
     compiled_variables,
+    converted,
     shown,
 )
 from navarch.apiserver.admission.interface import AdmissionRequest
@@ -60,7 +61,7 @@ class Mutator:
     def __init__(self, policies: Policies, authorize: Authorize) -> None:
         self._policies, self._authorize = policies, authorize
 
-    def change(self, request: AdmissionRequest, concerned: list[Policy]) -> None:
+    async def change(self, request: AdmissionRequest, concerned: list[Policy]) -> None:
         """Raises StatusError where a policy that must not fail does."""
         rounds = Rounds.of(request, NAME)
         problems: list[tuple[Policy, Binding | None, str, str]] = []
@@ -68,29 +69,28 @@ class Mutator:
             if isinstance(found, Problem):
                 problems.append((found.policy, found.binding, found.text, ""))
                 continue
-            failures = self._invoke(request, found, rounds)
+            failures = await self._invoke(request, found, rounds)
             problems.extend((found.policy, found.binding, text, "Invalid") for text in failures)
         rounds.end(request)
         _refuse(request, [problem for problem in problems if problem[0].fails])
 
-    def _invoke(self, request: AdmissionRequest, found: Invocation, rounds: Rounds) -> Iterator[str]:
-        """Changes the object; yields what went wrong."""
+    async def _invoke(self, request: AdmissionRequest, found: Invocation, rounds: Rounds) -> list[str]:
+        """Changes the object; returns what went wrong."""
         policy = found.policy
         if policy.evaluator is None:
             policy.evaluator = Evaluator(policy)
         evaluator: Evaluator = policy.evaluator
-        bindings = self._bindings(request, found)
+        bindings = await self._bindings(request, found)
         if evaluator.conditions is not None:
             try:
                 if not evaluator.conditions.hold({**bindings, "namespaceObject": None}, evaluator.variables):
-                    return
+                    return []
             except Failed as error:
-                yield str(error)
-                return
+                return [str(error)]
         key = (policy.name, found.binding.name, _name_of(found.param))
         if rounds.skips(request, key):
-            return
-        changed = False
+            return []
+        changed, failures = False, list[str]()
         for kind, expression in evaluator.mutations:
             if request.object is None:
                 continue
@@ -98,23 +98,25 @@ class Mutator:
                 if expression.program is not None and (wrong := _misnamed(expression.program.checked.root)):
                     raise Failed(f"type mismatch: {wrong}")
                 value = Evaluation(bindings, evaluator.variables, BUDGET).run(expression)
-                tree = _changed(request, found.version, kind, value)
+                tree = await converted(partial(_changed, request, found.version, kind, value))
             except (Failed, OutOfBudget) as error:
-                yield str(error)
+                failures.append(str(error))
                 continue
             validation = STRICT if kind == "JSONPatch" else IGNORE
-            if tree is not None and put(request, found.version, tree, validation):
+            if tree is not None and await converted(partial(put, request, found.version, tree, validation)):
                 changed = True
-                bindings = self._bindings(request, found)
+                bindings = await self._bindings(request, found)
         if changed:
             rounds.changed()
             request.unsettled = True
         if policy.spec.get("reinvocationPolicy") == "IfNeeded":
             rounds.invoked.add(key)
+        return failures
 
-    def _bindings(self, request: AdmissionRequest, found: Invocation) -> Obj:
+    async def _bindings(self, request: AdmissionRequest, found: Invocation) -> Obj:
         namespace = self._policies.namespace_of(request)
-        return bindings_of(request, found.version, self._authorize, namespace) | {"params": found.param}
+        made = await converted(lambda: bindings_of(request, found.version, self._authorize, namespace))
+        return made | {"params": found.param}
 
 
 def _name_of(param: Obj | None) -> tuple[str, str]:
@@ -155,7 +157,7 @@ def _changed(request: AdmissionRequest, version: Version, kind: str, value: Any)
     body = kind_of(request, version)
     plain = {**plain, "apiVersion": tree.get("apiVersion"), "kind": body.kind}
     try:
-        return orjson.loads(orjson.dumps(_applied(schema(version.definition), tree, plain)))
+        return orjson.loads(orjson.dumps(_applied(version.schema, tree, plain)))
     except ElementError as error:
         raise Failed(f"error applying patch: failed to convert patch object to typed object: {error}") from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from navarch.api.kind import Version
-from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.chain import BasePlugin, Memo
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import GROUP, NAMESPACES, POLICIES, Matcher
 from navarch.apiserver.auth.interface import Attributes, Decision
@@ -83,12 +83,14 @@ class Policies:
         self._bindings = caches[GroupResource(GROUP, f"{kind}admissionpolicybindings")]
         self._namespaces = caches[NAMESPACES]
         self._prepared: list[Policy] | None = None
+        self._params: dict[tuple[str, str], _Params] = {}
         self._forget = forget
         self._policies.on_change(self._changed)
         self._bindings.on_change(self._changed)
 
     def _changed(self, *_: object) -> None:
         self._prepared = None
+        self._params.clear()
         self._forget()
 
     def concerning(self, request: AdmissionRequest) -> list[Policy]:
@@ -164,13 +166,17 @@ class Policies:
         """None: the policy has no parameters. Raises ConfigurationError for a kind that is not served."""
         if kind is None:
             return None
-        group, number = GroupVersion.parse(kind.get("apiVersion", ""))
+        key = (kind.get("apiVersion", ""), kind.get("kind", ""))
+        if (known := self._params.get(key)) is not None and known.stands(self._caches):
+            return known
+        group, number = GroupVersion.parse(key[0])
         for cache in self._caches:
-            if cache.kind.kind != kind.get("kind"):
+            if cache.kind.kind != key[1]:
                 continue
             for version in cache.kind.versions:
                 if (version.group, version.version) == (group, number):
-                    return _Params(cache, version)
+                    found = self._params[key] = _Params(cache, version)
+                    return found
         shown = f"{group}/{number}, Kind={kind.get('kind', '')}"
         raise ConfigurationError(f"failed to find resource referenced by paramKind: '{shown}'")
 
@@ -180,6 +186,11 @@ class _Params(NamedTuple):
 
     cache: ResourceCache
     version: Version
+
+    def stands(self, caches: CacheSet) -> bool:
+        """Whether the kind is still served so: custom ones come and go."""
+        kind = self.cache.kind
+        return caches.get(kind.group_resource) is self.cache and any(v is self.version for v in kind.versions)
 
     def found(self, request: AdmissionRequest, reference: Obj) -> list[Obj | None]:
         """Raises ConfigurationError."""
@@ -210,9 +221,9 @@ class _PolicyPlugin(BasePlugin):
 
     def __init__(self, caches: CacheSet, authorize: Authorize) -> None:
         self._caches, self._authorize = caches, authorize
-        self._plans: dict[tuple[GroupResource, str, str], tuple[object, list[Policy]]] = {}
-        self._told: Callable[[], None] = self._plans.clear
         self.policies = Policies(self.kind, caches, self._forget)
+        self._plans = Memo(self.policies.concerning)
+        self._told: Callable[[], None] = self._plans.clear
 
     def attach(self, changed: Callable[[], None]) -> None:
         self._told = changed
@@ -225,11 +236,7 @@ class _PolicyPlugin(BasePlugin):
         return bool(self.concerned(request))
 
     def concerned(self, request: AdmissionRequest) -> list[Policy]:
-        key = (request.resource, request.subresource, request.operation)
-        plan = self._plans.get(key)
-        if plan is None or plan[0] is not request.kind:
-            plan = self._plans[key] = (request.kind, self.policies.concerning(request))
-        return plan[1]
+        return self._plans.get(request)
 
 
 class ValidatingAdmissionPolicy(_PolicyPlugin):
@@ -242,7 +249,7 @@ class ValidatingAdmissionPolicy(_PolicyPlugin):
             from navarch.apiserver.admission.verdicts import Validator  # lazily: no start needs expressions
 
             self._validator = Validator(self.policies, self._authorize)
-        self._validator.judge(request, self.concerned(request))
+        await self._validator.judge(request, self.concerned(request))
 
 
 class MutatingAdmissionPolicy(_PolicyPlugin):
@@ -255,4 +262,4 @@ class MutatingAdmissionPolicy(_PolicyPlugin):
             from navarch.apiserver.admission.mutations import Mutator
 
             self._mutator = Mutator(self.policies, self._authorize)
-        self._mutator.change(request, self.concerned(request))
+        await self._mutator.change(request, self.concerned(request))

@@ -19,6 +19,7 @@ from navarch.apiserver.admission.evaluation import (
     OutOfBudget,
     bindings_of,
     compiled_variables,
+    converted,
 )
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.policies import Binding, Invocation, Policies, Policy, Problem
@@ -147,7 +148,7 @@ class Validator:
     def __init__(self, policies: Policies, authorize: Authorize) -> None:
         self._policies, self._authorize = policies, authorize
 
-    def judge(self, request: AdmissionRequest, concerned: list[Policy]) -> None:
+    async def judge(self, request: AdmissionRequest, concerned: list[Policy]) -> None:
         """Raises StatusError for the first denial."""
         denials: list[Denial] = []
         known: dict[GroupVersion, Obj] = {}
@@ -159,14 +160,16 @@ class Validator:
                 continue
             bindings = known.get(found.version.gv)
             if bindings is None:
-                namespace = self._policies.namespace_of(request)
-                bindings = bindings_of(request, found.version, self._authorize, namespace)
-                known[found.version.gv] = bindings
+                bindings = known[found.version.gv] = await self._bindings(request, found)
             self._ask(request, found, {**bindings, "params": found.param}, denials, collected)
         for key, values in collected.items():
             request.annotate(key, ", ".join(values))
         if denials:
             raise denials[0].error(request)
+
+    async def _bindings(self, request: AdmissionRequest, found: Invocation) -> Obj:
+        namespace = self._policies.namespace_of(request)
+        return await converted(lambda: bindings_of(request, found.version, self._authorize, namespace))
 
     def _ask(
         self,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from navarch.api.kind import Version
-from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.chain import BasePlugin, Memo
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import CONFIGURATIONS, GROUP, NAMESPACES, Matcher
 from navarch.apiserver.auth.interface import Attributes, Decision
@@ -53,19 +53,20 @@ class Hook:
         self.again = tree.get("reinvocationPolicy") == "IfNeeded"
         self._conditions: Conditions | None = None
 
-    def matches(self, request: AdmissionRequest, authorize: Authorize) -> Version | None:
+    async def matches(self, request: AdmissionRequest, authorize: Authorize) -> Version | None:
         """The version to ask it in; None: it is not asked. Raises StatusError."""
         version = self.matcher.version(request)
         listed: list[Obj] = self.tree.get("matchConditions") or []
         if version is None or not listed:
             return version
         from navarch.api.admissionregistration.expressions import Scope
-        from navarch.apiserver.admission.evaluation import Conditions, Failed, bindings_of
+        from navarch.apiserver.admission.evaluation import Conditions, Failed, bindings_of, converted
 
         if self._conditions is None:
             self._conditions = Conditions(listed, Scope(), self.fails)
         try:
-            held = self._conditions.hold(bindings_of(request, version, authorize, None))
+            bindings = await converted(lambda: bindings_of(request, version, authorize, None))
+            held = self._conditions.hold(bindings)
         except Failed as error:
             raise errors.forbidden(request.resource, request.name, str(error)) from None
         return version if held else None
@@ -85,7 +86,7 @@ class _WebhookPlugin(BasePlugin):
         self._configurations = caches[GroupResource(GROUP, f"{self.kind}webhookconfigurations")]
         self._configurations.on_change(self._changed)
         self._hooks: list[Hook] | None = None
-        self._plans: dict[tuple[GroupResource, str, str], tuple[object, list[Hook]]] = {}
+        self._plans = Memo(self._concerning)
         self._told: Callable[[], None] = self._plans.clear
 
     def attach(self, changed: Callable[[], None]) -> None:
@@ -97,16 +98,12 @@ class _WebhookPlugin(BasePlugin):
         self._told()
 
     def concerns(self, request: AdmissionRequest) -> bool:
-        return bool(self._concerned(request))
+        return bool(self._plans.get(request))
 
-    def _concerned(self, request: AdmissionRequest) -> list[Hook]:
+    def _concerning(self, request: AdmissionRequest) -> list[Hook]:
         """Webhooks that may be about the request's kind, subresource and operation, in order."""
-        key = (request.resource, request.subresource, request.operation)
-        plan = self._plans.get(key)
-        if plan is None or plan[0] is not request.kind:
-            hooks = [] if request.resource in CONFIGURATIONS else self._prepared()
-            plan = self._plans[key] = (request.kind, [hook for hook in hooks if hook.matcher.concerns(request)])
-        return plan[1]
+        hooks = [] if request.resource in CONFIGURATIONS else self._prepared()
+        return [hook for hook in hooks if hook.matcher.concerns(request)]
 
     def _prepared(self) -> list[Hook]:
         if self._hooks is None:
@@ -120,6 +117,7 @@ class _WebhookPlugin(BasePlugin):
     async def _ask(self, request: AdmissionRequest, asked: Asked, mutating: bool) -> Verdict:
         """Raises CallFailed, and StatusError 400 for a dry run that the webhook cannot take part in."""
         from navarch.apiserver.admission import reviews
+        from navarch.apiserver.admission.evaluation import converted
 
         hook = asked.hook
         if request.dry_run and hook.tree.get("sideEffects") not in ("None", "NoneOnDryRun"):
@@ -129,7 +127,7 @@ class _WebhookPlugin(BasePlugin):
             spoken = reviews.review_version(hook.tree.get("admissionReviewVersions") or ())
         except reviews.BadReview as error:
             raise CallFailed(hook.name, f"could not create admission objects: {error}") from None
-        body = reviews.review(request, asked.version, uid, spoken)
+        body = await converted(lambda: reviews.review(request, asked.version, uid, spoken))
         try:
             answer = await self._webhooks.ask(hook.tree.get("clientConfig") or {}, body, hook.seconds)
         except WebhookError as error:
@@ -154,15 +152,15 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
         from navarch.apiserver.admission.changing import Rounds
 
         rounds = Rounds.of(request, self.name)
-        for index, hook in enumerate(self._concerned(request)):
-            version = hook.matches(request, self._authorize)
+        for index, hook in enumerate(self._plans.get(request)):
+            version = await hook.matches(request, self._authorize)
             if version is None or rounds.skips(request, hook.uid):
                 continue
             where = f"round_{int(request.again)}_index_{index}"
             changed = False
             try:
                 verdict = await self._ask(request, Asked(hook, version), True)
-                changed = self._patch(request, hook, version, verdict)
+                changed = await self._patch(request, hook, version, verdict)
             except CallFailed as error:
                 if hook.fails:
                     raise errors.internal(str(error)) from None
@@ -177,10 +175,10 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
                 rounds.invoked.add(hook.uid)
         rounds.end(request)
 
-    def _patch(self, request: AdmissionRequest, hook: Hook, version: Version, verdict: Verdict) -> bool:
+    async def _patch(self, request: AdmissionRequest, hook: Hook, version: Version, verdict: Verdict) -> bool:
         """Whether the webhook's patch changed the object. Raises CallFailed, and StatusError 500."""
         from navarch.apiserver.admission.changing import Inapplicable, patched, put
-        from navarch.apiserver.admission.evaluation import shown
+        from navarch.apiserver.admission.evaluation import converted, shown
 
         if not verdict.patch:
             return False
@@ -192,10 +190,11 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
             raise errors.internal(why)
         if verdict.patch_type != "JSONPatch":
             raise CallFailed(hook.name, f'unsupported patch type "{verdict.patch_type}"')
-        tree = shown(request, version, request.object)
+        tree = await converted(lambda: shown(request, version, request.object))
         assert tree is not None
         try:
-            return put(request, version, patched(tree, operations))
+            changed = patched(tree, operations)
+            return await converted(lambda: put(request, version, changed))
         except Inapplicable as error:
             raise errors.internal(str(error)) from None
 
@@ -219,8 +218,8 @@ class ValidatingAdmissionWebhook(_WebhookPlugin):
         """All are asked at once; the first in order that refuses decides."""
         asked = [
             Asked(hook, version)
-            for hook in self._concerned(request)
-            if (version := hook.matches(request, self._authorize)) is not None
+            for hook in self._plans.get(request)
+            if (version := await hook.matches(request, self._authorize)) is not None
         ]
         if not asked:
             return

@@ -42,7 +42,7 @@ class DefinitionRegistry(Registry):
             if "deletionTimestamp" in entry.obj["metadata"]:
                 return await super().delete(call, options)
             check_preconditions(self, options, entry, self.resource)
-            await self.env.admission.validate(self.admission_request(call, "DELETE", None, entry.obj))
+            await self.env.admission.review(self.admission_request(call, "DELETE", None, entry.obj))
             try:
                 return await self.rewrite(call, entry, self._marked(entry.obj)), False
             except ConflictError:
