@@ -20,6 +20,8 @@ AUTHENTICATED = "system:authenticated"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 UID_OID = "1.3.6.1.4.1.57683.2"
 CACHE_KEY = "x509.verdict"
+JUDGED = 1024
+"""Good certificates whose verdicts are remembered."""
 
 
 class BadCertificate(Exception):
@@ -42,6 +44,8 @@ class ClientCertificates:
         self._world = world
         self._cache_key = cache_key
         self._authorities = _authorities(ca_pem)
+        self._judged: dict[bytes, Verdict] = {}
+        """By certificate (DER), newest last: clients open many connections with the same one."""
 
     def authenticate(self, request: Request) -> User | None:
         """Judges once for each connection; only the clock is looked at again. Raises 401."""
@@ -50,14 +54,22 @@ class ClientCertificates:
             return None
         verdict = connection.cache.get(self._cache_key)
         if verdict is None:
-            try:
-                verdict = self._judge(connection.peer_certificate)
-            except BadCertificate:
-                verdict = Verdict(None, 0.0, -1.0)
-            connection.cache[self._cache_key] = verdict
+            verdict = connection.cache[self._cache_key] = self._verdict(connection.peer_certificate)
         if not verdict.start <= self._world.now() <= verdict.end:
             raise errors.unauthorized()
         return verdict.user
+
+    def _verdict(self, der: bytes) -> Verdict:
+        known = self._judged.get(der)
+        if known is None:
+            try:
+                known = self._judge(der)
+            except BadCertificate:
+                return Verdict(None, 0.0, -1.0)
+            if len(self._judged) >= JUDGED:
+                del self._judged[next(iter(self._judged))]
+            self._judged[der] = known
+        return known
 
     def _judge(self, der: bytes) -> Verdict:
         from cryptography import x509
