@@ -24,7 +24,7 @@ from navarch.client.informer import Informer, InformerFactory
 from navarch.client.interface import Client
 from navarch.client.resources import LEASES, NODES, PODS
 from navarch.controlloop.loop import ControllerLoop
-from navarch.controlloop.plan import Caches, Create, Delete, Patch, Plan, Update, Watch
+from navarch.controlloop.plan import Caches, Create, Delete, Patch, Plan, Watch
 from navarch.kubelet.cri_tables import EXITED, RUNNING
 from navarch.kubelet.runtime_state import Container, PodRuntime, Sandbox
 from navarch.kubelet.status import View, pod_status
@@ -231,7 +231,8 @@ class HollowHeartbeat:
             meta = {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]}
             plan.actions.append(Create(LEASES, {"metadata": meta, "spec": renewed}, exists_ok=True))
         else:
-            plan.actions.append(Update(LEASES, {**lease, "spec": {**lease["spec"], **renewed}}))
+            # Whatever the cache shows: a watch that lags must not cost the node its lease.
+            plan.actions.append(Patch(LEASES, Key(LEASE_NAMESPACE, name), {"spec": renewed}))
         if not any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ()):
             again = {"metadata": {"uid": uid}, "status": {"conditions": [_ready(now)]}}
             plan.actions.append(Patch(NODES, Key("", name), again, type="strategic", subresource="status"))

@@ -35,7 +35,7 @@ def test_a_cluster_is_there_within_with_and_gone_after_it() -> None:
         directory = cluster.directory
         assert {path.stat().st_mode & 0o077 for path in directory.iterdir()} == {0}
     assert not directory.exists()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.hostname, address.port)).close()
     with pytest.raises(RuntimeError, match="only within `with`"):
