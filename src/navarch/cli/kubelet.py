@@ -74,6 +74,7 @@ def command(
         port=port,
         manifests=pod_manifest_path,
         max_pods=max_pods,
+        log_links=pod_logs_dir.parent / "containers",
         eviction_hard=_thresholds(eviction_hard),
         labels={pair.partition("=")[0]: pair.partition("=")[2] for pair in node_labels.split(",") if pair},
     )

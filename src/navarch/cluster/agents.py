@@ -15,6 +15,8 @@ from navarch.kubelet.access import Access
 from navarch.kubelet.configuration import configuration
 from navarch.kubelet.context import KubeletConfig, container_ref
 from navarch.kubelet.cri import connect
+from navarch.kubelet.csi.registry import CsiRegistry
+from navarch.kubelet.csi.volumes import CsiVolumes
 from navarch.kubelet.hooks import run_hook
 from navarch.kubelet.kubelet import Kubelet
 from navarch.kubelet.probes import ProbeManager
@@ -59,12 +61,15 @@ class KubeletAgent:
         self.recorder = Recorder(client, world, "kubelet", config.node_name)
         self.kubelet = Kubelet(config, self.cri, client, world, self.recorder.emit)
         images = ImageVolumes(socket, self.kubelet.ensure_image)
+        self.csi = CsiRegistry(config.root, config.node_name, client, world, self._node)
+        mounts = CsiVolumes(config.root, config.node_name, client, self.csi, self.kubelet.status_changed)
+        self.kubelet.volumes_in_use = mounts.in_use
         look, allocatable = self.kubelet.sources.look, self.kubelet.allocatable
-        volumes = VolumeManager(config.root, look, client, world, allocatable, images)
+        volumes = VolumeManager(config.root, look, client, world, allocatable, images, mounts)
         probes = ProbeManager(self.cri, world, self.kubelet.wake, self._tell)
         self.kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
         access = Access(config.node_name, ca_pem, client, world)
-        stats, disk = Stats(config.cgroup), str(config.root.parent)
+        stats, disk = Stats(config.cgroup), str(config.root)
         self.server = KubeletServer(
             self.kubelet,
             self.cri,
@@ -76,6 +81,9 @@ class KubeletAgent:
             _Extras(probes, volumes, lambda: configuration(config, socket)),
         )
 
+    def _node(self) -> Obj:
+        return self.kubelet.registration.node if self.kubelet.registration else {}
+
     def _tell(self, pod: Obj, container: Obj, kind: str, reason: str, message: str) -> None:
         self.recorder.emit(container_ref(pod, container), kind, reason, message)
 
@@ -86,10 +94,12 @@ class KubeletAgent:
         if self._serving:
             await self.server.start("0.0.0.0", self._config.port, self._serving)
         await self.kubelet.start()
+        self.csi.start()
 
     async def stop(self) -> None:
         await self.server.stop()
         await self.kubelet.stop()
+        await self.csi.stop()
         await self.recorder.stop()
         await self.cri.close()
 

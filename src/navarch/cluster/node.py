@@ -14,6 +14,7 @@ from navarch.client.resources import ENDPOINT_SLICES, SERVICES
 from navarch.cluster import machine, pki, preload, runtime, storage
 from navarch.cluster.agents import KubeletAgent, run_agent
 from navarch.cluster.config import ClusterConfig
+from navarch.cluster.processes import CONTAINER_LOGS, KUBELET, POD_LOGS
 from navarch.dns.server import DnsConfig, DnsServer, upstreams_of
 from navarch.http.tls import TlsConfig
 from navarch.kubelet.context import KubeletConfig
@@ -42,8 +43,9 @@ def kubelet_config(config: ClusterConfig, node_ip: str) -> KubeletConfig:
     return KubeletConfig(
         node_name=machine.node_name(),
         node_ip=node_ip,
-        root=config.state / "kubelet",
-        log_root=config.logs / "pods",
+        root=KUBELET,
+        log_root=POD_LOGS,
+        log_links=CONTAINER_LOGS,
         cgroup=config.cgroup,
         cluster_dns=config.dns_ip,
         cluster_domain=config.dns_domain,

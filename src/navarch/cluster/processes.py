@@ -15,6 +15,9 @@ from navarch.cluster.supervisor import Child, Process, supervise
 CONTAINERD, CONTROL_PLANE, NODE, SUPERVISOR = "containerd", "control-plane", "node", "supervisor"
 
 
+KUBELET, POD_LOGS, CONTAINER_LOGS = Path("/var/lib/kubelet"), Path("/var/log/pods"), Path("/var/log/containers")
+
+
 def navarch_command(config: ClusterConfig, *words: str) -> list[str]:
     """This very navarch, as a command for the cluster."""
     roots = ["--state-root", str(config.state_root), "--run-root", str(config.run_root)]
@@ -34,16 +37,34 @@ def children(config: ClusterConfig) -> list[Child]:
 
 def run_supervisor(config: ClusterConfig) -> None:
     """The supervisor's own main: in the node's mount namespace, until told to stop."""
-    prepare_mounts()
+    prepare_mounts(config)
     supervise(children(config), config.run / f"{SUPERVISOR}.pid")
 
 
-def prepare_mounts() -> None:
+def prepare_mounts(config: ClusterConfig) -> None:
     """Makes the private mount namespace fit for containers. Harmless when done twice."""
     subprocess.run([program("mount"), "--make-rslave", "/"], check=True)
     subprocess.run([program("mount"), "--make-rshared", "/"], check=True)
     if unified := hybrid_cgroup_mount():
         subprocess.run([program("umount"), str(unified)], check=True)
+    for place, own in well_known(config).items():
+        own.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        if not place.samefile(own):
+            subprocess.run([program("mount"), "--bind", str(own), str(place)], check=True)
+            # Shared with containers, but not with the folder itself: what is mounted in one would appear in both.
+            for kind in ("--make-private", "--make-shared"):
+                subprocess.run([program("mount"), kind, str(place)], check=True)
+
+
+def well_known(config: ClusterConfig) -> dict[Path, Path]:
+    """Where drivers and log collectors look on a node -> the cluster's own folder, which is shown there: in the node's
+    mount namespace only, so that clusters do not meet, nor any with a kubelet that the machine has already."""
+    return {
+        KUBELET: config.state / "kubelet",
+        POD_LOGS: config.logs / "pods",
+        CONTAINER_LOGS: config.logs / "containers",
+    }
 
 
 def process(config: ClusterConfig, name: str) -> Process | None:

@@ -5,6 +5,7 @@ A pod may be bound by anyone, also past the scheduler; and what the scheduler kn
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,6 +15,15 @@ from navarch.machinery.trees import get
 from navarch.machinery.types import Obj
 
 STATIC_SOURCE = "kubernetes.io/config.source"
+SAFE_SYSCTLS = frozenset(
+    (
+        "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
+        "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
+    )
+)  # fmt: skip
+"""Those that belong to a pod's namespaces and touch nobody else (the last ones since kernels of 2016 to 2022)."""
 ORDER = ("pods", "cpu", "memory", "ephemeral-storage")
 
 
@@ -24,12 +34,15 @@ class Refusal(NamedTuple):
     message: str
 
 
-def admit(pod: Obj, others: Iterable[Obj], node: Obj) -> Refusal | None:
-    """None: the pod fits beside `others` (those that are not over)."""
+def admit(pod: Obj, others: Iterable[Obj], node: Obj, allowed_sysctls: Iterable[str] = ()) -> Refusal | None:
+    """None: the pod fits beside `others` (those that are not over). `allowed_sysctls`: names or patterns (`net.*`) that
+    are let in though they are not known to be safe."""
     spec = pod["spec"]
     others = list(others)
     if (lack := _lack(spec, others, node)) is not None:
         return Refusal(f"OutOf{lack[0]}", f"Pod was rejected: {lack[1]}")
+    if why := _forbidden_sysctl(spec, allowed_sysctls):
+        return Refusal("SysctlForbidden", f"forbidden sysctl: {why}")
     if get(spec, "os", "name", default="linux") != "linux":
         return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     if not selects(spec.get("nodeSelector") or {}, required_terms(spec), node):
@@ -39,6 +52,19 @@ def admit(pod: Obj, others: Iterable[Obj], node: Obj) -> Refusal | None:
     if not is_static(pod) and _untolerated(spec, node):
         return _predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")
     return None
+
+
+def _forbidden_sysctl(spec: Obj, allowed: Iterable[str]) -> str:
+    """Which sysctl the pod may not set, and why; "" where there is none. Source: pkg/kubelet/sysctl."""
+    for each in get(spec, "securityContext", "sysctls", default=[]):
+        name = each["name"].replace("/", ".") if "." not in each["name"].partition("/")[0] else each["name"]
+        known = name in SAFE_SYSCTLS or any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)
+        if not known:
+            return f'"{name}" not allowlisted'
+        for start, host, text in (("net.", "hostNetwork", "net"), ("kernel.", "hostIPC", "ipc")):
+            if name.startswith(start) and spec.get(host):
+                return f'"{name}" not allowed with host {text} enabled'
+    return ""
 
 
 def is_static(pod: Obj) -> bool:

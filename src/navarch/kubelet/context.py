@@ -39,6 +39,8 @@ class KubeletConfig:
     """Pods' own folders are in root/pods/<uid>."""
     log_root: Path
     """Containers' logs: <namespace>_<name>_<uid>/<container>/<run>.log"""
+    log_links: Path | None = None
+    """<pod>_<namespace>_<container>-<id>.log: links to the logs, where collectors look for them."""
     cgroup: str
     """The cgroup that all pods live under, below each controller's root."""
     cluster_dns: str
@@ -54,6 +56,8 @@ class KubeletConfig:
     """More labels of the node."""
     eviction_hard: Mapping[str, str] = field(default_factory=lambda: dict(EVICTION_HARD))
     """Signal -> the least of it that the node must have left."""
+    allowed_unsafe_sysctls: Collection[str] = ()
+    """Names and patterns of sysctls that pods may set though they are not known to be safe."""
     loaded_images: Callable[[], Collection[str]] = tuple
     """Whole names of the images that were loaded by hand."""
     pod_cidr_known: Callable[[str], None] = lambda cidr: None

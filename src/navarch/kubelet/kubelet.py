@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,7 +25,7 @@ from navarch.kubelet.pod_worker import PodWorker
 from navarch.kubelet.pressure import Pressure
 from navarch.kubelet.registration import Registration
 from navarch.kubelet.relist import RuntimeCache
-from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
+from navarch.kubelet.runtime_state import CONTAINER_NAME, GRACE, POD_NAME, POD_NAMESPACE, POD_UID, Container, PodRuntime
 from navarch.kubelet.sources import Sources
 from navarch.kubelet.static_pods import MIRROR, Mirrors, StaticPods, is_mirror
 from navarch.kubelet.status_writer import StatusWriter
@@ -52,7 +53,9 @@ class Kubelet:
         self.config, self.cri = config, cri
         self._world, self._client, self._emit = world, client, emit
         self._workers: dict[str, PodWorker] = {}
-        self.cache = RuntimeCache(cri, self._runtime_changed)
+        self.cache = RuntimeCache(cri, self._runtime_changed, self._container_ended)
+        self.terminations: Counter[tuple[str, str, str]] = Counter()
+        """(container type, exit code, reason) -> how many have ended so."""
         self.sources = Sources(client, world, self._source_changed)
         self.registration: Registration | None = None
         self._informers = InformerFactory(client, world)
@@ -67,6 +70,8 @@ class Kubelet:
         self._mirrors = Mirrors(client)
         self._static: StaticPods | None = None
         self._loose: set[asyncio.Task[None]] = set()
+        self.volumes_in_use: Callable[[], Sequence[str]] = tuple
+        """Attached volumes that pods have; set by who mounts them."""
         self._upkeep: Upkeep | None = None
         self._pressure: Pressure | None = None
 
@@ -97,7 +102,7 @@ class Kubelet:
         )
         self._upkeep = upkeep = Upkeep(self._context)
         self._pressure = Pressure(
-            self._context, self._living, lambda: upkeep.images(self.pods(), short=True), self._conditions_changed
+            self._context, self._living, lambda: upkeep.images(self.pods(), short=True), self.status_changed
         )
 
     def _node_dns(self) -> NodeDns:
@@ -112,14 +117,17 @@ class Kubelet:
 
     async def start(self) -> None:
         context = self.context
-        for folder in (self.config.root / "pods", self.config.log_root):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.config.root / "pods", self.config.log_root, self.config.log_links):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
         await wait_until_ready(self.cri, RUNTIME_SECONDS)
         context.cgroups.prepare()
         if self._pressure:
             self._pressure.observe()
         await self.cache.relist()
-        self.registration = Registration(self.config, self.cri, self._client, self._world, self._emit, self._held)
+        self.registration = Registration(
+            self.config, self.cri, self._client, self._world, self._emit, self._held, self.volumes_in_use
+        )
         await self.registration.start()
         self._node.add_handler(self._node_changed)
         self._informers.start()
@@ -244,7 +252,8 @@ class Kubelet:
         node = self._node.get("", self.config.node_name) or {}
         if refused := eviction.refusal(pod, self._held()):
             return refused
-        failure = admit(pod, self._active(), node)
+        sysctls = self.config.allowed_unsafe_sysctls
+        failure = admit(pod, self._active(), node, sysctls)
         if failure is None or not eviction.is_critical(pod):
             return failure
         lacks = shortfalls(pod, self._active(), node)
@@ -254,7 +263,7 @@ class Kubelet:
         for victim in ended:
             self._emit(victim, "Warning", *PREEMPTED)
             self._workers[victim["metadata"]["uid"]].fail(*PREEMPTED, disruption=DISRUPTED)
-        return admit(pod, self._active(), node)
+        return admit(pod, self._active(), node, sysctls)
 
     def _held(self) -> Collection[str]:
         """The conditions of shortage that hold."""
@@ -263,7 +272,8 @@ class Kubelet:
     def _living(self) -> Iterable[PodWorker]:
         return [worker for worker in self._workers.values() if not worker.terminal and not worker.is_gone]
 
-    def _conditions_changed(self) -> None:
+    def status_changed(self) -> None:
+        """Something that the node's status tells of is other than before."""
         if self.registration:
             self.registration.look()
 
@@ -336,6 +346,13 @@ class Kubelet:
         elif self._tasks:
             self._end_orphan(uid)
 
+    def _container_ended(self, uid: str, run: Container) -> None:
+        spec = worker.pod["spec"] if (worker := self._workers.get(uid)) else {}
+        kinds = {"initContainers": "init_container", "ephemeralContainers": "ephemeral_container"}
+        named = (kind for field, kind in kinds.items() if any(c["name"] == run.name for c in spec.get(field) or ()))
+        reason = run.reason or ("Error" if run.exit_code else "Completed")
+        self.terminations[next(named, "container"), str(run.exit_code), reason] += 1
+
     def _source_changed(self, uid: str) -> None:
         if worker := self._workers.get(uid):
             worker.refresh()
@@ -397,6 +414,9 @@ class Kubelet:
                 for folder in self.config.log_root.iterdir():
                     if folder.name.rpartition("_")[2] not in known:
                         await asyncio.to_thread(shutil.rmtree, folder, True)
+                for link in self.config.log_links.iterdir() if self.config.log_links else ():
+                    if link.is_symlink() and not link.exists():
+                        link.unlink(missing_ok=True)
                 for uid in context.cgroups.orphans(known):
                     context.cgroups.remove(uid)
             except Exception:

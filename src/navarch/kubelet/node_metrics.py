@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from navarch import KUBERNETES_VERSION
@@ -188,7 +188,13 @@ def volumes(claims: Iterable[tuple[str, str, str]]) -> str:
 class Own:
     """The kubelet's own metrics: of its process, and of what it runs."""
 
-    def __init__(self, node: str, pods: Callable[[], Sequence[Obj]], runtime: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        node: str,
+        pods: Callable[[], Sequence[Obj]],
+        runtime: Callable[[str], Any],
+        terminations: Callable[[], Mapping[tuple[str, str, str], int]],
+    ) -> None:
         self._pods, self._runtime = pods, runtime
         self._metrics = Metrics()
         add_process(self._metrics)
@@ -203,6 +209,17 @@ class Own:
              self._containers),
         ):  # fmt: skip
             self._metrics.add(Collected(name, help, labels, read))
+        ended = ("container_type", "exit_code", "reason")
+        text = "Cumulative number of container terminations."
+        self._metrics.add(
+            Collected(
+                "kubelet_terminated_containers_total",
+                text,
+                ended,
+                lambda: [(labels, float(count)) for labels, count in terminations().items()],
+                "counter",
+            )
+        )
 
     def text(self) -> str:
         return self._metrics.text()

@@ -41,6 +41,8 @@ class NodeFacts:
     max_pods: int = MAX_PODS
     images: Sequence[Obj] = ()
     """The CRI's Images."""
+    volumes_in_use: Sequence[str] = ()
+    """Unique names of attached volumes that pods have: not to be detached."""
     problems: Sequence[str] = ()
     """Why the node is not ready; empty where it is."""
     memory_pressure: bool = False
@@ -102,6 +104,7 @@ def status(old: Obj, facts: NodeFacts, now: float) -> Obj:
             **({"swap": {"capacity": facts.swap}} if facts.swap else {}),
         },
         "images": _images(facts.images),
+        **({"volumesInUse": list(facts.volumes_in_use)} if facts.volumes_in_use or "volumesInUse" in old else {}),
     }
 
 
@@ -111,7 +114,7 @@ def changed(old: Obj, new: Obj) -> bool:
 
 
 def _without_heartbeats(tree: Obj) -> Obj:
-    kept = {k: v for k, v in tree.items() if k not in ("conditions", "images", "config", "volumesInUse")}
+    kept = {k: v for k, v in tree.items() if k not in ("conditions", "images", "config")}
     kept["conditions"] = [
         {k: v for k, v in c.items() if k != "lastHeartbeatTime"} for c in tree.get("conditions") or []
     ]

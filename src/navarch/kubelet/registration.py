@@ -43,9 +43,10 @@ class Registration:
         world: World,
         emit: Emit,
         pressures: Callable[[], Collection[str]],
+        volumes_in_use: Callable[[], Sequence[str]],
     ) -> None:
         """`pressures` answers the conditions of shortage that hold."""
-        self._pressures = pressures
+        self._pressures, self._volumes_in_use = pressures, volumes_in_use
         self._config, self._cri, self._client, self._world, self._emit = config, cri, client, world, emit
         self._constant = machine.facts(config.root)
         self._runtime = ""
@@ -113,6 +114,7 @@ class Registration:
             max_pods=config.max_pods,
             images=self._images,
             problems=problems,
+            volumes_in_use=self._volumes_in_use(),
             memory_pressure="MemoryPressure" in held,
             disk_pressure="DiskPressure" in held,
             pid_pressure="PIDPressure" in held,

@@ -26,9 +26,12 @@ Tree = dict[str, Any]
 class RuntimeCache:
     """`changed` is called with the uid of a pod whose containers or sandboxes changed otherwise than by our own hand."""
 
-    def __init__(self, cri: Cri, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, cri: Cri, changed: Callable[[str], None], ended: Callable[[str, Container], None] = lambda uid, run: None
+    ) -> None:
+        """`changed(uid)` is called when a pod's state is other than before, `ended(uid, run)` as a container exits."""
         self._cri = cri
-        self._changed = changed
+        self._changed, self._ended = changed, ended
         self._pods: dict[str, PodRuntime] = {}
         self._owners: dict[str, str] = {}
         """Container or sandbox id -> its pod's uid."""
@@ -223,6 +226,9 @@ class RuntimeCache:
         self._owners[container.id] = uid
         pod = self.get(uid)
         others = [c for c in pod.containers.get(container.name, ()) if c.id != container.id]
+        before = next((c for c in pod.containers.get(container.name, ()) if c.id == container.id), None)
+        if container.exited and (before is None or not before.exited):
+            self._ended(uid, container)
         runs = {**pod.containers, container.name: _newest_first([container, *others])}
         self._pods[uid] = replace(pod, containers=runs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -35,6 +35,9 @@ class NodeView(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def terminations(self) -> Mapping[tuple[str, str, str], int]: ...
 
     def pods(self) -> Sequence[Obj]: ...
 
@@ -84,7 +87,7 @@ class KubeletServer:
         self._log_path = log_path
         self._disk = disk
         self._extras = extras
-        self._own = node_metrics.Own(node.name, node.pods, node.runtime)
+        self._own = node_metrics.Own(node.name, node.pods, node.runtime, lambda: node.terminations)
         self._started = world.now()
         self._server: Server | None = None
         self._routes: dict[str, Callable[[Request, list[str]], Awaitable[Response]]] = {

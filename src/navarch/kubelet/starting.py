@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,10 +152,19 @@ class Starter:
             context.emit(regarding, "Warning", "Failed", f"Error: {error}")
             raise StartError("RunContainerError", str(error), 0.0) from None
         await context.cache.refresh_container(uid, id)
+        self._link_log(pod, spec["name"], item.attempt, id)
         context.emit(regarding, "Normal", "Started", "Container started")
         if handler := (spec.get("lifecycle") or {}).get("postStart"):
             slot.give_back()
             await self._post_start(handler, pod, spec, id, ip)
+
+    def _link_log(self, pod: Obj, container: str, attempt: int, id: str) -> None:
+        config, meta = self._context.config, pod["metadata"]
+        if config.log_links is None:
+            return
+        link = config.log_links / f"{meta['name']}_{meta['namespace']}_{container}-{id}.log"
+        with suppress(OSError):
+            link.symlink_to(config.pod_logs(pod) / container / f"{attempt}.log")
 
     async def _post_start(self, handler: Obj, pod: Obj, container: Obj, id: str, ip: str) -> None:
         context = self._context

@@ -7,10 +7,8 @@ somebody deletes is made again.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from navarch.api.podspec.resources import qos_class
 from navarch.client.interface import Client
 from navarch.client.resources import PODS
 from navarch.kubelet.admission import STATIC_SOURCE
+from navarch.kubelet.inotify import FolderWatch
 from navarch.machinery import trees
 from navarch.machinery.clock import World, rfc3339
 from navarch.machinery.decode import parse_yaml
@@ -32,8 +31,6 @@ HASH = "kubernetes.io/config.hash"
 SEEN = "kubernetes.io/config.seen"
 RELIST_SECONDS = 20.0
 MANIFEST_LIMIT = 1 << 20
-IN_DELETE, IN_CLOSE_WRITE, IN_MOVED = 0x200, 0x8, 0xC0
-IN_NONBLOCK, IN_CLOEXEC = 0x800, 0x80000
 
 
 def static_pod(manifest: bytes, node: str, now: float) -> Obj:
@@ -98,32 +95,23 @@ class StaticPods:
         self._pods: dict[str, Obj] = {}
         self._problems: dict[str, str] = {}
         self._poke = asyncio.Event()
-        self._watch = -1
+        self._watch: FolderWatch | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """The folder's pods are told of before this returns."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._watch = _inotify(self._folder)
-        loop = asyncio.get_running_loop()
-        if self._watch >= 0:
-            loop.add_reader(self._watch, self._notified)
+        self._watch = FolderWatch(self._folder, self._poke.set)
         self._look()
-        self._task = loop.create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._watch >= 0:
-            asyncio.get_running_loop().remove_reader(self._watch)
-            os.close(self._watch)
-
-    def _notified(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._watch, 65536)
-        self._poke.set()
+        if self._watch is not None:
+            self._watch.close()
 
     async def _run(self) -> None:
         while True:
@@ -179,12 +167,3 @@ class Mirrors:
         meta = mirror["metadata"]
         with suppress(StatusError, ConnectionError, OSError):
             await self._client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"], grace_period_seconds=0)
-
-
-def _inotify(folder: Path) -> int:
-    """A descriptor that is readable when the folder changes; -1 where the kernel has none to give."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    handle = libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
-    if handle >= 0:
-        libc.inotify_add_watch(handle, os.fsencode(folder), IN_DELETE | IN_CLOSE_WRITE | IN_MOVED)
-    return handle

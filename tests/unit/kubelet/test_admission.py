@@ -25,6 +25,19 @@ def node(**more: Any) -> dict[str, Any]:
     }
 
 
+def test_only_safe_sysctls_are_let_in() -> None:
+    def with_sysctl(name: str, **spec: Any) -> dict[str, Any]:
+        return pod(securityContext={"sysctls": [{"name": name, "value": "1"}]}, **spec)
+
+    assert admit(with_sysctl("kernel.shm_rmid_forced"), [], node()) is None
+    assert admit(with_sysctl("kernel/shm_rmid_forced"), [], node()) is None
+    refused = admit(with_sysctl("kernel.msgmax"), [], node())
+    assert refused == ("SysctlForbidden", 'forbidden sysctl: "kernel.msgmax" not allowlisted')
+    assert admit(with_sysctl("kernel.msgmax"), [], node(), ["kernel.msg*"]) is None
+    refused = admit(with_sysctl("net.ipv4.tcp_syncookies", hostNetwork=True), [], node())
+    assert refused and refused.message.endswith('"net.ipv4.tcp_syncookies" not allowed with host net enabled')
+
+
 def test_a_pod_that_fits_is_admitted() -> None:
     assert admit(pod("500m"), [pod("1500m")], node()) is None
 

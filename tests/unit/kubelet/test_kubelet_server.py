@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import orjson
 import pytest
@@ -40,6 +40,7 @@ POD: dict[str, Any] = {
 
 class Node:
     name = "n"
+    terminations: ClassVar = {("container", "139", "Error"): 1}
 
     def pods(self) -> Sequence[dict[str, Any]]:
         return [POD]

@@ -131,5 +131,8 @@ def test_probes_and_claims_are_counted(tmp_path: Path) -> None:
     text = node_metrics.volumes([("ns", "data", str(tmp_path)), ("ns", "gone", "/nowhere")])
     assert 'kubelet_volume_stats_capacity_bytes{namespace="ns",persistentvolumeclaim="data"} ' in text
     assert "gone" not in text
-    own = node_metrics.Own("n", lambda: [POD], lambda uid: RUNTIME).text()
+    ended = {("init_container", "139", "Error"): 2}
+    own = node_metrics.Own("n", lambda: [POD], lambda uid: RUNTIME, lambda: ended).text()
+    how = 'container_type="init_container",exit_code="139",reason="Error"'
+    assert f"kubelet_terminated_containers_total{{{how}}} 2\n" in own
     assert "kubelet_running_pods 1\n" in own and 'kubelet_running_containers{container_state="exited"} 1\n' in own

@@ -61,8 +61,6 @@ def prepare_create(pod: Obj) -> None:
         times = {"lastProbeTime": None, "lastTransitionTime": pod["metadata"]["creationTimestamp"]}
         status["conditions"] = [GATED | times]
     pod["status"] = status
-    if pod["spec"].get("terminationGracePeriodSeconds", 0) < 0:
-        pod["spec"]["terminationGracePeriodSeconds"] = 1
 
 
 def normalise(pod: Obj) -> None:
@@ -72,6 +70,8 @@ def normalise(pod: Obj) -> None:
         spec["serviceAccount"] = account
     else:
         spec.pop("serviceAccount", None)
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
 
 
 def validate(pod: Obj, errs: FieldErrors) -> None:

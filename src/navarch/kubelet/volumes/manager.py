@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from navarch.client.interface import Client
 from navarch.kubelet.volumes import atomic, claims, filesystems, mounting, ownership, payload
@@ -27,6 +27,16 @@ PLUGINS = {
 }  # fmt: skip
 ON_DISK = ("configMap",)
 """Everything else that is shown as files is kept in memory: secrets are not written to a disk."""
+
+
+class Csi(Protocol):
+    """CSI drivers, as far as volumes need them."""
+
+    def wanted(self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> Any: ...
+
+    async def mount(self, wanted: Any, group: int | None, policy: str) -> str: ...
+
+    async def unmount(self, pod_uid: str) -> None: ...
 
 
 class HostVolume(NamedTuple):
@@ -53,12 +63,15 @@ class VolumeManager:
         world: World,
         node: Callable[[], Mapping[str, Any]] = dict,
         images: ImageVolumes | None = None,
+        csi: Csi | None = None,
     ) -> None:
-        self._images = images
+        self._images, self._csi = images, csi
         self._root, self._look, self._client, self._world, self._node = root, look, client, world, node
         self._tokens = Tokens(client, world)
         self._claimed: dict[tuple[str, str], _Claim] = {}
         """(pod uid, volume): a persistent volume stays the pod's for all of its life."""
+        self._inline: dict[tuple[str, str], HostVolume] = {}
+        """(pod uid, volume): what a driver has made for the pod alone."""
 
     async def mount(self, pod: Obj) -> Mapping[str, HostVolume]:
         """Makes what is missing and renews what is stale. Raises VolumeError."""
@@ -81,7 +94,11 @@ class VolumeManager:
     async def unmount(self, pod_uid: str) -> None:
         self._tokens.forget(pod_uid)
         given_back = [self._claimed.pop(key).volume.path for key in list(self._claimed) if key[0] == pod_uid]
+        for key in [key for key in self._inline if key[0] == pod_uid]:
+            del self._inline[key]
         base = self._root / "pods" / pod_uid
+        if self._csi is not None:
+            await self._csi.unmount(pod_uid)
         if self._images is not None:
             await self._images.unmount(base / "volumes")
         await asyncio.to_thread(_take_away, [base / "volume-subpaths", base / "volumes"])
@@ -109,6 +126,12 @@ class VolumeManager:
             return HostVolume(host_path(volume["hostPath"]), False)
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             return await self._persistent(pod, volume)
+        if "csi" in volume and self._csi is not None:
+            key, source = (pod["metadata"]["uid"], volume["name"]), volume["csi"]
+            if key not in self._inline:
+                path = await self._through_driver(pod, volume["name"], source, None, False)
+                self._inline[key] = HostVolume(path, bool(source.get("readOnly")))
+            return self._inline[key]
         if "nfs" in volume:
             folder = self._folder(pod, "nfs", volume["name"])
             await filesystems.nfs(volume["nfs"], folder, False)
@@ -149,6 +172,9 @@ class VolumeManager:
         """Where a persistent volume is on this machine: a device, or a folder in which it is mounted or simply lies."""
         spec, security = found.volume["spec"], _security(pod)
         options: list[str] = spec.get("mountOptions") or []
+        if "csi" in spec and self._csi is not None:
+            own = found.volume["metadata"]["name"]
+            return await self._through_driver(pod, own, spec["csi"], spec, found.read_only)
         device = claims.device_of(found)
         if spec.get("volumeMode") == "Block":
             if device is None:
@@ -167,6 +193,12 @@ class VolumeManager:
             await asyncio.to_thread(ownership.give_all, folder, group, found.read_only, policy)
             return str(folder)
         return await asyncio.to_thread(claims.path_of, found, group, policy)
+
+    async def _through_driver(self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> str:
+        assert self._csi is not None
+        security = _security(pod)
+        wanted = self._csi.wanted(pod, name, source, spec, read_only)
+        return await self._csi.mount(wanted, security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always")
 
     async def _payload(self, source: str, volume: Obj, pod: Obj) -> Payload:
         namespace = pod["metadata"]["namespace"]

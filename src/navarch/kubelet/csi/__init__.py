@@ -1,0 +1,1 @@
+"""CSI drivers on the node: they register, and mount what they provision."""

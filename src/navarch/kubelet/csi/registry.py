@@ -1,0 +1,213 @@
+"""Drivers come and go by their registration sockets; what is there is told of in the CSINode and on the Node.
+
+Source: pkg/kubelet/pluginmanager, pkg/volume/csi/nodeinfomanager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from navarch.client.interface import Client, Resource
+from navarch.client.resources import NODES
+from navarch.kubelet.csi.wire import NODE, REGISTRATION, Endpoint, PluginError
+from navarch.kubelet.inotify import IN_CREATE, IN_DELETE, IN_MOVED, FolderWatch
+from navarch.machinery.clock import World
+from navarch.machinery.errors import StatusError
+from navarch.machinery.types import Obj
+
+log = logging.getLogger(__name__)
+CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", namespaced=False)
+NODE_IDS = "csi.volume.kubernetes.io/nodeid"
+RELIST_SECONDS = 60.0
+RETRY_SECONDS = 2.0
+REGISTRATION_SECONDS = 10.0
+WRITES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A driver on this node."""
+
+    name: str
+    node: Endpoint
+    capabilities: Collection[int]
+    node_id: str
+    topology: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 0
+    """Volumes that the node may have of it; 0: it does not say."""
+
+
+def with_driver(spec: Obj, driver: Driver | None, name: str) -> Obj:
+    """A CSINode's spec with a driver as it is now; None: without it."""
+    kept = [entry for entry in spec.get("drivers") or () if entry["name"] != name]
+    if driver is not None:
+        entry: Obj = {"name": name, "nodeID": driver.node_id, "topologyKeys": sorted(driver.topology) or None}
+        if driver.limit > 0:
+            entry["allocatable"] = {"count": driver.limit}
+        kept.append(entry)
+    return {**spec, "drivers": kept}
+
+
+class CsiRegistry:
+    """`root` is the kubelet's: sockets appear in its plugins_registry. `node` answers the Node as it was registered."""
+
+    def __init__(self, root: Path, name: str, client: Client, world: World, node: Callable[[], Obj]) -> None:
+        self._folder, self._name, self._client, self._world, self._node = (
+            root / "plugins_registry",
+            name,
+            client,
+            world,
+            node,
+        )
+        self._drivers: dict[str, Driver] = {}
+        self._sockets: dict[Path, str] = {}
+        """Socket -> the name of the driver that registered by it."""
+        self._poke = asyncio.Event()
+        self._watch: FolderWatch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def get(self, name: str) -> Driver | None:
+        return self._drivers.get(name)
+
+    def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._watch = FolderWatch(self._folder, self._poke.set, IN_CREATE | IN_DELETE | IN_MOVED)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._watch is not None:
+            self._watch.close()
+        for driver in self._drivers.values():
+            await driver.node.close()
+
+    async def _run(self) -> None:
+        published = False
+        while True:
+            wait = RELIST_SECONDS
+            try:
+                if not published:
+                    await self._publish(None, "")
+                    published = True
+                if not await self.look():
+                    wait = RETRY_SECONDS
+            except (StatusError, ConnectionError, OSError) as error:
+                log.info("drivers are not told of yet: %s", error)
+                wait = RETRY_SECONDS
+            except Exception:
+                log.exception("CSI drivers")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), wait)
+            self._poke.clear()
+
+    async def look(self) -> bool:
+        """Registers what has come and forgets what has gone. False where something is to be tried again."""
+        there = {path for path in self._folder.rglob("*") if path.is_socket() and not path.name.startswith(".")}
+        for gone in self._sockets.keys() - there:
+            await self._forget(self._sockets.pop(gone))
+        well = True
+        for socket in sorted(there - self._sockets.keys()):
+            well &= await self._register(socket)
+        return well
+
+    async def _register(self, socket: Path) -> bool:
+        registration = Endpoint(socket)
+        try:
+            info = await registration.call(REGISTRATION, "GetInfo", {}, REGISTRATION_SECONDS)
+            if info.get("type") != "CSIPlugin":
+                self._sockets[socket] = ""
+                return True
+            name = info["name"]
+            try:
+                driver = await self._ask(name, Path(info.get("endpoint") or socket))
+                await self._publish(driver, name)
+            except (PluginError, StatusError, ConnectionError, OSError) as error:
+                status = {"plugin_registered": False, "error": str(error)}
+                await registration.call(REGISTRATION, "NotifyRegistrationStatus", status, REGISTRATION_SECONDS)
+                raise
+            before, self._drivers[name] = self._drivers.get(name), driver
+            self._sockets[socket] = name
+            if before is not None:
+                await before.node.close()
+            done = {"plugin_registered": True}
+            await registration.call(REGISTRATION, "NotifyRegistrationStatus", done, REGISTRATION_SECONDS)
+            log.info("CSI driver %s is registered", name)
+        except (PluginError, StatusError, ConnectionError, OSError) as error:
+            log.warning("plugin at %s: %s", socket, error)
+            return False
+        finally:
+            await registration.close()
+        return True
+
+    async def _ask(self, name: str, endpoint: Path) -> Driver:
+        node = Endpoint(endpoint)
+        try:
+            info = await node.call(NODE, "NodeGetInfo", {}, REGISTRATION_SECONDS)
+            answer = await node.call(NODE, "NodeGetCapabilities", {}, REGISTRATION_SECONDS)
+        except PluginError:
+            await node.close()
+            raise
+        types = {(each.get("rpc") or {}).get("type", 0) for each in answer.get("capabilities") or ()}
+        segments: dict[str, str] = (info.get("accessible_topology") or {}).get("segments") or {}
+        limit = info.get("max_volumes_per_node", 0)
+        return Driver(name, node, frozenset(types), info.get("node_id", ""), segments, limit)
+
+    async def _forget(self, name: str) -> None:
+        if name in self._sockets.values() or (driver := self._drivers.pop(name, None)) is None:
+            return
+        await driver.node.close()
+        await self._publish(None, name)
+        log.info("CSI driver %s is gone", name)
+
+    # -- the API
+
+    async def _publish(self, driver: Driver | None, name: str) -> None:
+        """The CSINode (made where there is none), and the node's annotation and labels. Raises StatusError."""
+        for attempt in range(WRITES):
+            try:
+                await self._write_csi_node(driver, name)
+                break
+            except StatusError as error:
+                if error.code != 409 or attempt == WRITES - 1:
+                    raise
+        if name:
+            await self._write_node(driver, name)
+
+    async def _write_csi_node(self, driver: Driver | None, name: str) -> None:
+        try:
+            found = await self._client.get(CSI_NODES, self._name)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            node = self._node()
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": node["metadata"]["uid"]}
+            spec = with_driver({"drivers": []}, driver, name)
+            made = {"metadata": {"name": self._name, "ownerReferences": [owner]}, "spec": spec}
+            await self._client.create(CSI_NODES, made)
+            return
+        spec = with_driver(found["spec"], driver, name)
+        if name and spec != found["spec"]:
+            await self._client.update(CSI_NODES, {**found, "spec": spec})
+
+    async def _write_node(self, driver: Driver | None, name: str) -> None:
+        node = await self._client.get(NODES, self._name)
+        try:
+            ids = orjson.loads((node["metadata"].get("annotations") or {}).get(NODE_IDS) or "{}")
+        except orjson.JSONDecodeError:
+            ids = {}
+        ids.pop(name, None)
+        labels: Mapping[str, str] = {}
+        if driver is not None:
+            ids[name], labels = driver.node_id, driver.topology
+        annotations = {NODE_IDS: orjson.dumps(ids, option=orjson.OPT_SORT_KEYS).decode() if ids else None}
+        await self._client.patch(NODES, self._name, {"metadata": {"annotations": annotations, "labels": dict(labels)}})
