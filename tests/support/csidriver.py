@@ -94,5 +94,6 @@ METHODS = {
         "NodeUnstageVolumeRequest",
         "NodePublishVolumeRequest",
         "NodeUnpublishVolumeRequest",
+        "NodeExpandVolumeRequest",
     ),
 }

@@ -19,6 +19,7 @@ from navarch.client.interface import Client
 from navarch.client.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
 from navarch.kubelet.csi.registry import CSI_NODES, NODE_IDS, CsiRegistry
 from navarch.kubelet.csi.volumes import ATTACHMENTS, DRIVERS, CsiVolumes, attachment_name
+from navarch.kubelet.csi.wire import EXPAND, STAGE
 from navarch.kubelet.volumes import VolumeManager, mounting
 from navarch.kubelet.volumes.payload import VolumeError
 from navarch.machinery.clock import RealWorld
@@ -58,7 +59,7 @@ class Node:
 async def node() -> AsyncIterator[Node]:
     place = Path(tempfile.mkdtemp(prefix="csi-"))  # a socket's path is short
     root = place / "kubelet"
-    driver = Driver(NAME, place / "driver", root / "plugins_registry")
+    driver = Driver(NAME, place / "driver", root / "plugins_registry", (STAGE, EXPAND))
     async with api_server() as server:
         made = await server.system.create(NODES, {"metadata": {"name": "n"}})
         registry = CsiRegistry(root, "n", server.system, RealWorld(), lambda: made)
@@ -139,6 +140,25 @@ async def test_a_volume_of_the_pods_own_needs_no_attaching_and_learns_of_its_pod
     assert len(node.driver.requests("NodePublishVolume")) == 1
     await node.manager.unmount("u1")
     assert not os.path.exists(path)
+
+
+async def test_what_has_grown_is_made_use_of(node: Node) -> None:
+    await node.client.create(DRIVERS, {"metadata": {"name": NAME}, "spec": {"attachRequired": False}})
+    await node.volume()
+    size = {"storage": "1Gi"}
+    await node.client.patch(PERSISTENT_VOLUME_CLAIMS, "v", {"status": {"capacity": size}}, NS, subresource="status")
+    path = (await node.manager.mount(pod("u1")))["data"].path
+    assert not node.driver.requests("NodeExpandVolume")
+    pending = {"type": "FileSystemResizePending", "status": "True"}
+    await node.client.patch(PERSISTENT_VOLUMES, "v", {"spec": {"capacity": {"storage": "2Gi"}}})
+    told = {"status": {"conditions": [pending]}}
+    await node.client.patch(PERSISTENT_VOLUME_CLAIMS, "v", told, NS, subresource="status")
+    await node.manager.mount(pod("u1"))
+    (asked,) = node.driver.requests("NodeExpandVolume")
+    assert asked["volume_path"] == path and asked["capacity_range"] == {"required_bytes": 2 << 30}
+    status = (await node.client.get(PERSISTENT_VOLUME_CLAIMS, "v", NS))["status"]
+    assert status["capacity"] == {"storage": "2Gi"} and "conditions" not in status
+    await node.manager.unmount("u1")
 
 
 async def test_a_drivers_refusal_and_its_absence_are_passed_on(node: Node) -> None:

@@ -19,13 +19,14 @@ from typing import Any
 import orjson
 
 from navarch.client.interface import Client, Resource
-from navarch.client.resources import SECRETS, SERVICE_ACCOUNTS
+from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS
 from navarch.kubelet.csi import wire
 from navarch.kubelet.csi.registry import CsiRegistry, Driver
 from navarch.kubelet.csi.wire import NODE, PluginError, Tree
 from navarch.kubelet.volumes import mounting, ownership
 from navarch.kubelet.volumes.payload import VolumeError
 from navarch.machinery.errors import StatusError
+from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
 
 DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", namespaced=False)
@@ -259,6 +260,42 @@ class CsiVolumes:
         except (StatusError, ConnectionError) as error:
             raise VolumeError(f"failed to fetch token: {error}") from None
         return {name: made["status"][name] for name in ("token", "expirationTimestamp")}
+
+    # -- growing
+
+    async def grow(self, wanted: Wanted, claim: Obj, volume: Obj) -> bool:
+        """The node's part where a volume has grown and what is on it has not: True where it did that. Raises VolumeError."""
+        driver = self._registry.get(wanted.source["driver"])
+        has = Quantity.of(((claim.get("status") or {}).get("capacity") or {}).get("storage", "0"))
+        size: str = (volume["spec"].get("capacity") or {}).get("storage", "0")
+        if driver is None or wire.EXPAND not in driver.capabilities or Quantity.of(size) <= has or wanted.read_only:
+            return False
+        try:
+            staging = orjson.loads((self._target(wanted).parent / DATA).read_bytes()).get("staged", "")
+        except OSError:
+            staging = ""
+        request: Tree = {
+            "volume_id": wanted.handle,
+            "volume_path": str(self._target(wanted)),
+            "staging_target_path": staging,
+            "capacity_range": {"required_bytes": Quantity.of(size).value()},
+            "volume_capability": capability(wanted, driver, None),
+            "secrets": await self._secrets(wanted.source.get("nodeExpandSecretRef"), wanted.pod),
+        }
+        meta = claim["metadata"]
+        left = [
+            c for c in (claim.get("status") or {}).get("conditions") or () if c["type"] != "FileSystemResizePending"
+        ]
+        status = {"capacity": {"storage": size}, "conditions": left or None, "allocatedResourceStatuses": None}
+        body = {"metadata": {"uid": meta["uid"]}, "status": status}
+        try:
+            await driver.node.call(NODE, "NodeExpandVolume", request)
+            await self._client.patch(
+                PERSISTENT_VOLUME_CLAIMS, meta["name"], body, meta["namespace"], subresource="status"
+            )
+        except (PluginError, StatusError, ConnectionError) as error:
+            raise VolumeError(f"NodeExpandVolume failed for volume {wanted.name}: {error}") from None
+        return True
 
     # -- taking away
 

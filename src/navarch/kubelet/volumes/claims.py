@@ -22,6 +22,7 @@ class Claimed(NamedTuple):
 
     volume: Obj
     read_only: bool
+    claim: Obj
 
 
 def claim_name(volume: Obj, pod: Obj) -> str:
@@ -78,7 +79,7 @@ async def claimed(client: Client, volume: Obj, pod: Obj) -> Claimed:
         check_volume(found, claim)
     except VolumeError as error:
         raise VolumeError(f"error processing PVC {namespace}/{name}: {error}") from None
-    return Claimed(found, bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")))
+    return Claimed(found, bool((volume.get("persistentVolumeClaim") or {}).get("readOnly")), claim)
 
 
 def check_mode(found: Claimed, name: str, pod: Obj) -> None:

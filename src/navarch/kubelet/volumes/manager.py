@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,6 +22,7 @@ from navarch.kubelet.volumes.tokens import Tokens
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj
 
+log = logging.getLogger(__name__)
 PLUGINS = {
     "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "projected": "projected",
     "downwardAPI": "downward-api",
@@ -36,6 +38,8 @@ class Csi(Protocol):
 
     async def mount(self, wanted: Any, group: int | None, policy: str) -> str: ...
 
+    async def grow(self, wanted: Any, claim: Obj, volume: Obj) -> bool: ...
+
     async def unmount(self, pod_uid: str) -> None: ...
 
 
@@ -50,6 +54,8 @@ class _Claim(NamedTuple):
     namespace: str
     name: str
     volume: HostVolume
+    driver: bool
+    """A driver has made it: whether it has grown is looked at now and then."""
 
 
 class VolumeManager:
@@ -160,13 +166,29 @@ class VolumeManager:
 
     async def _persistent(self, pod: Obj, volume: Obj) -> HostVolume:
         key = (pod["metadata"]["uid"], volume["name"])
-        if key not in self._claimed:
+        known = self._claimed.get(key)
+        if known is None:
             found = await claims.claimed(self._client, volume, pod)
             claims.check_mode(found, volume["name"], pod)
             path = await self._place(found, pod, volume["name"])
-            namespace = pod["metadata"]["namespace"]
-            self._claimed[key] = _Claim(namespace, claims.claim_name(volume, pod), HostVolume(path, found.read_only))
-        return self._claimed[key].volume
+            place = HostVolume(path, found.read_only)
+            name, driven = claims.claim_name(volume, pod), "csi" in found.volume["spec"]
+            known = self._claimed[key] = _Claim(pod["metadata"]["namespace"], name, place, driven)
+            await self._grow(found, pod)
+        elif known.driver:
+            try:
+                await self._grow(await claims.claimed(self._client, volume, pod), pod)
+            except VolumeError as error:  # the pod goes on with what it has
+                log.info("volume %s of pod %s: %s", volume["name"], pod["metadata"]["name"], error)
+        return known.volume
+
+    async def _grow(self, found: claims.Claimed, pod: Obj) -> None:
+        spec = found.volume["spec"]
+        if "csi" in spec and self._csi is not None:
+            own = found.volume["metadata"]["name"]
+            await self._csi.grow(
+                self._csi.wanted(pod, own, spec["csi"], spec, found.read_only), found.claim, found.volume
+            )
 
     async def _place(self, found: claims.Claimed, pod: Obj, name: str) -> str:
         """Where a persistent volume is on this machine: a device, or a folder in which it is mounted or simply lies."""
