@@ -41,6 +41,9 @@ def admit(pod: Obj, others: Iterable[Obj], node: Obj, allowed_sysctls: Iterable[
     others = list(others)
     if (lack := _lack(spec, others, node)) is not None:
         return Refusal(f"OutOf{lack[0]}", f"Pod was rejected: {lack[1]}")
+    if get(spec, "securityContext", "supplementalGroupsPolicy") == "Strict":
+        text = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return Refusal("SupplementalGroupsPolicyNotSupported", text)
     if why := _forbidden_sysctl(spec, allowed_sysctls):
         return Refusal("SysctlForbidden", f"forbidden sysctl: {why}")
     if get(spec, "os", "name", default="linux") != "linux":

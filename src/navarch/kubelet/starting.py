@@ -107,6 +107,10 @@ class Starter:
     async def sandbox(self, pod: Obj, attempt: int, slot: Slot) -> str:
         """The id of a new, ready sandbox. Raises StartError."""
         context, uid = self._context, pod["metadata"]["uid"]
+        if pod["spec"].get("hostUsers") is False:  # never silently in the host's: the pod counts on being apart
+            why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+            context.emit(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {why}")
+            raise StartError("ContainerCreating", why)
         await slot.take()
         try:
             id = await unbroken(context.cri.run_sandbox(self.sandbox_config(pod, attempt)))

@@ -120,6 +120,8 @@ def _container_status(container: Obj, pod: Obj, runtime: PodRuntime, view: View,
         "image": (last.image if last else "") or container.get("image", ""),
         "imageID": last.image_ref if last else "",
     }
+    if mounts := [_mount_status(mount) for mount in container.get("volumeMounts") or ()]:
+        status["volumeMounts"] = mounts
     allocated = container.get("resources") or {}
     if last is None:
         reason, message = waiting or _not_started(init, init_done, pod)
@@ -147,6 +149,13 @@ def _container_status(container: Obj, pod: Obj, runtime: PodRuntime, view: View,
     else:
         status["ready"] = last.running and last.id in view.ready and last.id in view.started
     return status
+
+
+def _mount_status(mount: Obj) -> Obj:
+    made = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        made |= {"readOnly": True, "recursiveReadOnly": "Disabled"}  # the runtime knows no other way
+    return made
 
 
 def _sizes(resources: Obj) -> Obj:

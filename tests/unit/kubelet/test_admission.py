@@ -25,6 +25,12 @@ def node(**more: Any) -> dict[str, Any]:
     }
 
 
+def test_what_the_runtime_cannot_do_is_refused() -> None:
+    refused = admit(pod(securityContext={"supplementalGroupsPolicy": "Strict"}), [], node())
+    assert refused and refused.reason == "SupplementalGroupsPolicyNotSupported"
+    assert admit(pod(securityContext={"supplementalGroupsPolicy": "Merge"}), [], node()) is None
+
+
 def test_only_safe_sysctls_are_let_in() -> None:
     def with_sysctl(name: str, **spec: Any) -> dict[str, Any]:
         return pod(securityContext={"sysctls": [{"name": name, "value": "1"}]}, **spec)

@@ -63,6 +63,13 @@ def test_the_status_shows_what_is_given_what_is_there_and_what_is_under_way() ->
     assert {"$patch": "delete", "type": "PodResizeInProgress"} in patch["conditions"]
 
 
+def test_the_status_shows_mounts() -> None:
+    mounts = [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/b", "readOnly": True}]
+    (container,) = pod_status(pod(SMALL, volumeMounts=mounts), running(), View(1.0, "h"))["containerStatuses"]
+    read_only = {"name": "b", "mountPath": "/b", "readOnly": True, "recursiveReadOnly": "Disabled"}
+    assert container["volumeMounts"] == [{"name": "a", "mountPath": "/a"}, read_only]
+
+
 def test_events_name_containers_and_their_sizes() -> None:
     said = summary(pod(SMALL), 2, "no room")
     assert said.startswith('{"containers":[{"name":"c","resources":{"requests":') and said.endswith(

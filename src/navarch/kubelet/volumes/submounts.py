@@ -31,6 +31,9 @@ def container_mounts(
         volume = volumes.get(mount["name"])
         if volume is None:
             raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+        if mount.get("recursiveReadOnly") == "Enabled":
+            why = "requested recursive read-only mode, but it is not supported by the runtime"
+            raise ConfigError(f'failed to resolve recursive read-only mode: volume "{mount["name"]}" {why}')
         host = volume.path
         part = _expanded(mount["subPathExpr"], expand) if mount.get("subPathExpr") else mount.get("subPath", "")
         if part:
@@ -43,7 +46,6 @@ def container_mounts(
                 "host_path": host,
                 "readonly": bool(mount.get("readOnly") or volume.read_only),
                 "propagation": PROPAGATION.get(mount.get("mountPropagation") or "None", 0),
-                "recursive_read_only": mount.get("recursiveReadOnly") == "Enabled",
             }
         )
     return found
