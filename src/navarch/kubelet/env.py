@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from navarch.kubelet import envfile
 from navarch.machinery.gotext import quoted
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.trees import get
@@ -74,22 +76,43 @@ def _link_variables(name: str, address: str, ports: Iterable[Obj]) -> dict[str, 
 
 
 def environment(
-    container: Obj, pod: Obj, services: Mapping[str, str], look: Look, node: Mapping[str, Any]
+    container: Obj,
+    pod: Obj,
+    services: Mapping[str, str],
+    look: Look,
+    node: Mapping[str, Any],
+    volumes: Mapping[str, Path] | None = None,
 ) -> dict[str, str]:
-    """The container's variables in upstream's precedence. `node`: allocatable amounts for resourceFieldRef.
-
-    Raises ConfigError."""
+    """The container's variables in upstream's precedence. `node`: allocatable amounts for resourceFieldRef; `volumes`:
+    where the pod's are, for fileKeyRef. Raises ConfigError."""
     found: dict[str, str] = {}
     for source in container.get("envFrom") or []:
         found |= _from_source(source, look)
     for entry in container.get("env") or []:
         if entry.get("valueFrom"):
-            value = _from_reference(entry["valueFrom"], container, pod, look, node)
+            if key := entry["valueFrom"].get("fileKeyRef"):
+                value = _from_file(key, volumes or {})
+            else:
+                value = _from_reference(entry["valueFrom"], container, pod, look, node)
             if value is not None:
                 found[entry["name"]] = value
         else:
             found[entry["name"]] = expand(entry.get("value", ""), {**services, **found})
     return {**services, **found}
+
+
+def _from_file(key: Obj, volumes: Mapping[str, Path]) -> str | None:
+    """Raises ConfigError."""
+    root, path = volumes.get(key["volumeName"]), key["path"]
+    if root is None:
+        raise ConfigError(f'cannot find the volume "{key["volumeName"]}" referenced by FileKeyRef')
+    try:
+        value = envfile.parse(envfile.read(root, path), key["key"])
+    except (OSError, ValueError):
+        raise ConfigError("couldn't parse env file") from None
+    if not value and not key.get("optional"):
+        raise ConfigError(f'environment variable key "{key["key"]}" not found in file "{root / path}"')
+    return value or None
 
 
 def _from_source(source: Obj, look: Look) -> dict[str, str]:

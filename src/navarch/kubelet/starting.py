@@ -197,7 +197,8 @@ class Starter:
         def look(kind: str, name: str) -> Obj | None:
             return context.sources.look(kind, namespace, name)
 
-        values = environment(spec, seen, services, look, context.allocatable())
+        places = {name: Path(volume.path) for name, volume in volumes.items()}
+        values = environment(spec, seen, services, look, context.allocatable(), places)
         if _must_not_be_root(pod, spec):
             await self._check_not_root(image, spec)
         mounts = [*context.container_mounts(seen, spec, volumes, lambda text: expand(text, values))]
