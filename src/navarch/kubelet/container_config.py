@@ -51,6 +51,7 @@ class ContainerInputs:
     environment: Mapping[str, str]
     mounts: Sequence[Tree]
     devices: Sequence[Tree]
+    annotations: Mapping[str, str]
     attempt: int
     log_path: str
     memory_capacity: int
@@ -122,6 +123,7 @@ def container_config(pod: Obj, container: Obj, inputs: ContainerInputs) -> Tree:
         "devices": list(inputs.devices),
         "labels": {**labels(pod), CONTAINER_NAME: container["name"]},
         "annotations": {
+            **inputs.annotations,
             CONTAINER_HASH: container_hash(container),
             RESTART_COUNT: str(inputs.attempt),
             GRACE: stops,

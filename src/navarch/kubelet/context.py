@@ -12,6 +12,7 @@ from navarch.client.informer import Informer
 from navarch.kubelet.backoff import Backoff
 from navarch.kubelet.cgroups import Cgroups
 from navarch.kubelet.cri import Cri
+from navarch.kubelet.devices.manager import DeviceManager
 from navarch.kubelet.dns_config import NodeDns
 from navarch.kubelet.images import ImageManager
 from navarch.kubelet.parts import ContainerMounts, Emit, Probes, RunHook, Volumes
@@ -91,6 +92,7 @@ class Context:
     dns: NodeDns
     memory: int
     """The machine's, in bytes."""
+    devices: DeviceManager
     neighbours: Callable[[str], Sequence[Obj]] = lambda uid: ()
     """The node's other pods that are not over, with what they were given."""
     freed: Callable[[], None] = lambda: None

@@ -18,6 +18,7 @@ from navarch.kubelet.admission import Refusal, admit, is_static, shortfalls
 from navarch.kubelet.cgroups import Cgroups
 from navarch.kubelet.context import Context, KubeletConfig
 from navarch.kubelet.cri import Cri, wait_until_ready
+from navarch.kubelet.devices.manager import DeviceManager
 from navarch.kubelet.dns_config import NodeDns, read_resolv_conf
 from navarch.kubelet.images import ImageManager
 from navarch.kubelet.parts import ContainerMounts, Probes, RunHook, Volumes
@@ -70,6 +71,7 @@ class Kubelet:
         self._mirrors = Mirrors(client)
         self._static: StaticPods | None = None
         self._loose: set[asyncio.Task[None]] = set()
+        self.devices = DeviceManager(config.root / "device-plugins", self.status_changed)
         self.volumes_in_use: Callable[[], Sequence[str]] = tuple
         """Attached volumes that pods have; set by who mounts them."""
         self._upkeep: Upkeep | None = None
@@ -97,6 +99,7 @@ class Kubelet:
             dns=self._node_dns(),
             memory=machine.meminfo().get("MemTotal", 0),
             starts=asyncio.Semaphore(config.starts_at_once),
+            devices=self.devices,
             neighbours=self._neighbours,
             freed=self._freed,
         )
@@ -126,7 +129,14 @@ class Kubelet:
             self._pressure.observe()
         await self.cache.relist()
         self.registration = Registration(
-            self.config, self.cri, self._client, self._world, self._emit, self._held, self.volumes_in_use
+            self.config,
+            self.cri,
+            self._client,
+            self._world,
+            self._emit,
+            pressures=self._held,
+            volumes_in_use=self.volumes_in_use,
+            devices=self.devices.amounts,
         )
         await self.registration.start()
         self._node.add_handler(self._node_changed)
@@ -137,6 +147,7 @@ class Kubelet:
             self._static = StaticPods(self.config.manifests, self.config.node_name, self._world, self._static_pods)
             self._static.start()
         self._end_orphans()
+        await self.devices.start()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self.cache.run()), loop.create_task(self._housekeeping())]
         self._tasks.append(loop.create_task(self._keep_up()))
@@ -153,6 +164,7 @@ class Kubelet:
         await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
         await self._informers.stop()
         await self.sources.stop()
+        await self.devices.stop()
         if self.registration:
             await self.registration.stop()
         if self._context:
@@ -254,7 +266,10 @@ class Kubelet:
             return refused
         sysctls = self.config.allowed_unsafe_sysctls
         failure = admit(pod, self._active(), node, sysctls)
-        if failure is None or not eviction.is_critical(pod):
+        if failure is None:
+            why = self.devices.admit(pod, [each["metadata"]["uid"] for each in self._active()])
+            return Refusal("UnexpectedAdmissionError", why) if why else None
+        if not eviction.is_critical(pod):
             return failure
         lacks = shortfalls(pod, self._active(), node)
         ended = eviction.victims(pod, lacks, self._active()) if lacks else None
@@ -337,6 +352,7 @@ class Kubelet:
 
     def _finished(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        self.devices.forget(uid)
         self._freed()
 
     def _runtime_changed(self, uid: str) -> None:

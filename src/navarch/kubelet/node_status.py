@@ -43,6 +43,8 @@ class NodeFacts:
     """The CRI's Images."""
     volumes_in_use: Sequence[str] = ()
     """Unique names of attached volumes that pods have: not to be detached."""
+    devices: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Resource of a device plugin -> (how many there are, how many are healthy)."""
     problems: Sequence[str] = ()
     """Why the node is not ready; empty where it is."""
     memory_pressure: bool = False
@@ -81,6 +83,7 @@ def status(old: Obj, facts: NodeFacts, now: float) -> Obj:
     allocatable = dict(capacity)
     allocatable["memory"] = f"{max(facts.memory - MEMORY_RESERVED, 0) >> 10}Ki"
     allocatable["ephemeral-storage"] = str(int(facts.storage * (1 - STORAGE_RESERVED)))
+    allocatable |= {name: str(healthy) for name, (_, healthy) in facts.devices.items()}
     return {
         "addresses": [
             *({"type": "InternalIP", "address": address} for address in facts.addresses),
@@ -131,7 +134,7 @@ def _capacity(facts: NodeFacts) -> dict[str, str]:
     }
     for size, amount in facts.huge_pages.items():
         found[f"hugepages-{size}"] = str(amount)
-    return found
+    return found | {name: str(count) for name, (count, _) in facts.devices.items()}
 
 
 def _images(images: Sequence[Obj]) -> list[Obj]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -44,9 +44,10 @@ class Registration:
         emit: Emit,
         pressures: Callable[[], Collection[str]],
         volumes_in_use: Callable[[], Sequence[str]],
+        devices: Callable[[], Mapping[str, tuple[int, int]]],
     ) -> None:
         """`pressures` answers the conditions of shortage that hold."""
-        self._pressures, self._volumes_in_use = pressures, volumes_in_use
+        self._pressures, self._volumes_in_use, self._devices = pressures, volumes_in_use, devices
         self._config, self._cri, self._client, self._world, self._emit = config, cri, client, world, emit
         self._constant = machine.facts(config.root)
         self._runtime = ""
@@ -115,6 +116,7 @@ class Registration:
             images=self._images,
             problems=problems,
             volumes_in_use=self._volumes_in_use(),
+            devices=self._devices(),
             memory_pressure="MemoryPressure" in held,
             disk_pressure="DiskPressure" in held,
             pid_pressure="PIDPressure" in held,

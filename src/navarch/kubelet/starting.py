@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from navarch.kubelet.container_config import ContainerInputs, container_config, sandbox_config
 from navarch.kubelet.context import Context, container_ref
 from navarch.kubelet.cri import CriError, Tree
+from navarch.kubelet.devices.manager import DeviceError
 from navarch.kubelet.dns_config import dns_config, hostname, hosts_file
 from navarch.kubelet.env import ConfigError, environment, expand, service_variables
 from navarch.kubelet.images import ImageError
@@ -202,6 +203,12 @@ class Starter:
         if _must_not_be_root(pod, spec):
             await self._check_not_root(image, spec)
         mounts = [*context.container_mounts(seen, spec, volumes, lambda text: expand(text, values))]
+        try:
+            given = await context.devices.of(pod, spec["name"])
+        except DeviceError as error:
+            raise ConfigError(str(error)) from None
+        values |= given["envs"]
+        mounts += given["mounts"]
         mounts += self._own_mounts(pod, item, [m.get("container_path", "") for m in mounts], ip)
         logs = context.config.pod_logs(pod) / spec["name"]
         logs.mkdir(parents=True, exist_ok=True)
@@ -209,7 +216,8 @@ class Starter:
             image_ref=image,
             environment=values,
             mounts=mounts,
-            devices=_devices(spec, volumes),
+            devices=[*_devices(spec, volumes), *given["devices"]],
+            annotations=given["annotations"],
             attempt=item.attempt,
             log_path=f"{spec['name']}/{item.attempt}.log",
             memory_capacity=context.memory,

@@ -16,7 +16,8 @@ import orjson
 
 from navarch.client.interface import Client, Resource
 from navarch.client.resources import NODES
-from navarch.kubelet.csi.wire import NODE, REGISTRATION, Endpoint, PluginError
+from navarch.kubelet.csi.wire import NODE, REGISTRATION, codec
+from navarch.kubelet.endpoint import Endpoint, PluginError
 from navarch.kubelet.inotify import IN_CREATE, IN_DELETE, IN_MOVED, FolderWatch
 from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
@@ -121,7 +122,7 @@ class CsiRegistry:
         return well
 
     async def _register(self, socket: Path) -> bool:
-        registration = Endpoint(socket)
+        registration = Endpoint(socket, codec)
         try:
             info = await registration.call(REGISTRATION, "GetInfo", {}, REGISTRATION_SECONDS)
             if info.get("type") != "CSIPlugin":
@@ -150,7 +151,7 @@ class CsiRegistry:
         return True
 
     async def _ask(self, name: str, endpoint: Path) -> Driver:
-        node = Endpoint(endpoint)
+        node = Endpoint(endpoint, codec)
         try:
             info = await node.call(NODE, "NodeGetInfo", {}, REGISTRATION_SECONDS)
             answer = await node.call(NODE, "NodeGetCapabilities", {}, REGISTRATION_SECONDS)

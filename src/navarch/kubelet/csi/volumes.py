@@ -22,7 +22,8 @@ from navarch.client.interface import Client, Resource
 from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS
 from navarch.kubelet.csi import wire
 from navarch.kubelet.csi.registry import CsiRegistry, Driver
-from navarch.kubelet.csi.wire import NODE, PluginError, Tree
+from navarch.kubelet.csi.wire import NODE, Tree
+from navarch.kubelet.endpoint import PluginError
 from navarch.kubelet.volumes import mounting, ownership
 from navarch.kubelet.volumes.payload import VolumeError
 from navarch.machinery.errors import StatusError

@@ -5,14 +5,11 @@ Source of the field numbers: container-storage-interface/spec csi.proto v1, kube
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from navarch.machinery.protobuf import Tables
 
 NODE, REGISTRATION = "/csi.v1.Node/", "/pluginregistration.Registration/"
-CALL_SECONDS = 120.0
 STAGE, VOLUME_STATS, EXPAND, SINGLE_WRITERS, MOUNT_GROUP = 1, 2, 3, 5, 6
 """NodeServiceCapability.RPC.Type"""
 ACCESS = {"ReadWriteOnce": 1, "ReadOnlyMany": 3, "ReadWriteMany": 5, "ReadWriteOncePod": 1}
@@ -49,37 +46,3 @@ MESSAGES: dict[str, str] = {
     "VolumeCapability": "block=1:BlockVolume mount=2:MountVolume access_mode=3:AccessMode",
 }
 codec = Tables(MESSAGES)
-
-
-class PluginError(Exception):
-    """A plugin refused or did not answer. `code` is gRPC's name for it."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"rpc error: code = {code.title().replace('_', '')} desc = {message}")
-        self.code = code
-
-
-class Endpoint:
-    """A plugin's socket."""
-
-    def __init__(self, socket: Path) -> None:
-        import grpc.aio
-
-        self._channel = grpc.aio.insecure_channel(f"unix://{socket}")
-
-    async def call(self, service: str, method: str, request: Tree, seconds: float = CALL_SECONDS) -> Tree:
-        """Raises PluginError."""
-        import grpc.aio
-
-        call = self._channel.unary_unary(
-            service + method,
-            request_serializer=partial(codec.encode, f"{method}Request"),
-            response_deserializer=partial(codec.decode, f"{method}Response"),
-        )
-        try:
-            return await call(request, timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            raise PluginError(error.code().name, error.details() or error.code().name) from None
-
-    async def close(self) -> None:
-        await self._channel.close()

@@ -1,0 +1,1 @@
+"""Devices that plugins offer: counted on the node, and handed to containers."""
