@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from navarch.api import wire
 from navarch.api.kind import Kind, Version
 from navarch.api.schemas import schema
-from navarch.apiserver import codec, negotiate, options
+from navarch.apiserver import codec, negotiate, options, sockets
 from navarch.apiserver.customresources.conversion import converting
 from navarch.apiserver.discovery import not_found
 from navarch.apiserver.fanout import Watcher
@@ -27,6 +27,7 @@ from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
 from navarch.client.interface import PatchType
+from navarch.http import websocket
 from navarch.http.streaming import HIGH_WATER
 from navarch.machinery import decode, errors, trees
 from navarch.machinery.errors import StatusError
@@ -236,6 +237,8 @@ class Rest:
 
             return gone
 
+        if websocket.wanted(request):
+            return sockets.watched(request, stream, view.media != PROTOBUF)
         content_type = f"{PROTOBUF};stream=watch" if view.media == PROTOBUF else JSON
         return Response(200, content_type=content_type, stream=stream)
 

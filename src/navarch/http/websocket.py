@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
-from navarch.http.messages import Request, Response, Tunnel
+from navarch.http.messages import Request, Response, StreamWriter, Tunnel
+from navarch.http.streaming import LOW_WATER
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
@@ -90,6 +93,98 @@ def _parse(buffer: bytes) -> tuple[int, bytes, int] | None:
     return buffer[0] & 0x0F, payload, at + 4 + size
 
 
+class SocketWriter:
+    """A StreamWriter whose every chunk is a message."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+        self._pending: deque[bytes] = deque()
+        self._size = 0
+        self._more = asyncio.Event()
+        self._drained: list[Callable[[], None]] = []
+        self._over = False
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            message = frame(self._code, chunk)
+            self._pending.append(message)
+            self._size += len(message)
+        self._more.set()
+
+    @property
+    def buffered(self) -> int:
+        return self._size
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        self._drained.append(callback)
+
+    def finish(self) -> None:
+        self._over = True
+        self._more.set()
+
+    abort = finish
+
+    async def send(self, tunnel: Tunnel) -> None:
+        """Sends what is written until it is finished."""
+        while True:
+            while self._pending:
+                message = self._pending.popleft()
+                await tunnel.write(message)
+                self._size -= len(message)
+                if self._size <= LOW_WATER and self._drained:
+                    waiting, self._drained = self._drained, []
+                    for callback in waiting:
+                        callback()
+            if self._over:
+                await tunnel.write(frame(CLOSE, NORMAL))
+                return
+            self._more.clear()
+            await self._more.wait()
+
+
+Begin = Callable[[StreamWriter], "Callable[[], None] | None"]
+"""Starts an answer; returns what to call when the peer has gone (or None)."""
+
+
+def streamed(headers: list[tuple[str, str]], begin: Begin, text: bool) -> Response:
+    """The 101 of an answer that is written as it comes: every chunk is a message."""
+
+    async def carry(tunnel: Tunnel) -> None:
+        writer = SocketWriter(TEXT if text else BINARY)
+        gone = begin(writer)
+        try:
+            await _until_either(tunnel, writer.send(tunnel))
+        finally:
+            if gone is not None:
+                gone()
+
+    return Response(101, headers=headers, upgrade=carry)
+
+
+async def _until_either(tunnel: Tunnel, sending: Coroutine[Any, Any, None]) -> None:
+    """Sends until that is done or the client closes, answering its pings meanwhile."""
+
+    async def receive() -> None:
+        async for code, payload in frames(tunnel):
+            if code == CLOSE:
+                return
+            if code == PING:
+                await tunnel.write(frame(PONG, payload))
+
+    tasks = {asyncio.ensure_future(sending), asyncio.ensure_future(receive())}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = task.exception()
+            if error is not None and not isinstance(error, ConnectionError):
+                raise error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        tunnel.close()
+
+
 def streaming(headers: list[tuple[str, str]], chunks: AsyncIterator[bytes], encoded: bool) -> Response:
     """The 101 that sends chunks as messages (in base64 where `encoded`), then closes; it ends when the client does."""
 
@@ -100,23 +195,6 @@ def streaming(headers: list[tuple[str, str]], chunks: AsyncIterator[bytes], enco
                 await tunnel.write(message)
             await tunnel.write(frame(CLOSE, NORMAL))
 
-        async def receive() -> None:
-            async for code, payload in frames(tunnel):
-                if code == CLOSE:
-                    return
-                if code == PING:
-                    await tunnel.write(frame(PONG, payload))
-
-        tasks = {asyncio.ensure_future(send()), asyncio.ensure_future(receive())}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not isinstance(error := task.exception(), ConnectionError) and error is not None:
-                    raise error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            tunnel.close()
+        await _until_either(tunnel, send())
 
     return Response(101, headers=headers, upgrade=carry)

@@ -4,6 +4,7 @@ that stands where a kubelet or a pod would."""
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from navarch.apiserver.auth.interface import Decision
 from navarch.apiserver.relaying import KubeletAccess, check_proxyable
 from navarch.apiserver.request import Request, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
-from navarch.client.resources import NAMESPACES, NODES, PODS, SERVICES
+from navarch.client.resources import CONFIG_MAPS, NAMESPACES, NODES, PODS, SERVICES
 from navarch.http import server as http
 from navarch.http.client import Pool
 from navarch.http.messages import Response, StreamWriter, Tunnel
@@ -279,6 +280,33 @@ async def test_logs_over_a_websocket(setup: Setup, offered: str, chosen: str | N
     other = {**headers, "sec-websocket-protocol": "v4.channel.k8s.io"}
     refused, nothing = await pool.upgrade("GET", f"{HERE}/one/log?tailLines=1", other)
     assert (refused.status, nothing) == (400, None)
+
+
+async def test_a_watch_over_a_websocket_sends_an_event_a_message(setup: Setup) -> None:
+    token = base64.urlsafe_b64encode(ADMIN.encode()).rstrip(b"=").decode()
+    headers = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+        "sec-websocket-protocol": f"base64url.bearer.authorization.k8s.io.{token}, base64.binary.k8s.io",
+    }
+    pool = Pool("127.0.0.1", setup.port, None)
+    answer, tunnel = await pool.upgrade("GET", "/api/v1/namespaces/n/configmaps?watch=1", headers)
+    assert tunnel and answer.headers["sec-websocket-protocol"] == "base64.binary.k8s.io"
+    created = {"metadata": {"name": "new"}, "data": {"k": "v" * 200}}
+    await setup.server.system.create(CONFIG_MAPS, created, "n")
+    came = b""
+    async with asyncio.timeout(10):
+        while b'"name":"new"' not in came:
+            came += await tunnel.read()
+        assert came[0] == 0x81  # text
+        await tunnel.write(b"\x89\x82\x00\x00\x00\x00hi")
+        while b"\x8a\x02hi" not in came:
+            came += await tunnel.read()
+        await tunnel.write(b"\x88\x80\x00\x00\x00\x00")
+        while await tunnel.read():
+            pass
 
 
 async def test_logs_come_no_faster_than_they_are_read(setup: Setup) -> None:
