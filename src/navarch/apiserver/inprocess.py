@@ -287,9 +287,13 @@ class InProcessClient:
     # -- helpers
 
     def _elsewhere(self, resource: Resource) -> HttpClient | None:
-        """The way to a resource that an extension server serves."""
-        remotes = self._server.aggregator.remotes
-        return self._http if remotes and (resource.group, resource.version) in remotes else None
+        """The way to a resource that an extension server serves, or whose versions a webhook converts."""
+        server = self._server
+        remotes = server.aggregator.remotes
+        if remotes and (resource.group, resource.version) in remotes:
+            return self._http
+        registry = server.registries.get(GroupResource(resource.group, resource.plural))
+        return self._http if registry is not None and registry.converting else None
 
     def _logged(
         self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "", body: Any = None

@@ -200,6 +200,33 @@ async def test_labels_may_be_converted_and_nothing_else_of_metadata(tmp_path: Pa
         assert metadata["labels"] == {"made": "here"} and metadata["generation"] == 1
 
 
+async def test_the_servers_own_clients_see_the_version_they_ask_for(tmp_path: Path) -> None:
+    async with converting(tmp_path) as (r, _):
+        client, second = r.server.system, Resource(GROUP, "v2", "widgets", namespaced=True)
+        for name in ("a", "b"):
+            await r.good("POST", WIDGETS, widget(name, {"hostPort": f"{name}:1"}))
+        events: list[Any] = []
+
+        async def follow() -> None:
+            async for batch in client.watch(second, "default", field_selector="metadata.name=b"):
+                events.extend(batch)
+
+        task = asyncio.create_task(follow())
+        assert (await client.get(second, "a", "default"))["spec"]["host"] == "a"
+        assert [obj["spec"]["host"] for obj in (await client.list(second, "default")).items] == ["a", "b"]
+        patched = await client.patch(second, "a", {"spec": {"port": "9"}}, "default")
+        assert patched["spec"] == {"host": "a", "port": "9", "note": "n"}
+        await client.delete(second, "a", "default")
+        for _ in range(500):
+            if events:
+                break
+            await asyncio.sleep(0.01)
+        task.cancel()
+        assert [(e.type, e.object["spec"]["host"]) for e in events if e.type != "BOOKMARK"] == [("ADDED", "b")]
+        await client.delete_collection(second, "default")
+        assert (await r.good("GET", WIDGETS))["items"] == []
+
+
 async def test_a_definition_can_be_emptied_without_its_webhook(tmp_path: Path) -> None:
     async with converting(tmp_path, failing) as (r, _):
         await r.good("POST", WIDGETS, widget("a", {"hostPort": "here:1"}))

@@ -70,6 +70,9 @@ class CustomRegistry(Registry):
 
         return await converting(attempt)
 
+    def unseen(self, selection: Selection) -> Sequence[Entry] | None:
+        return self.view.base.range(selection.namespace) if self.converting else None
+
     def watcher(
         self, selection: Selection, encoder: Encoder, sink: Sink, closed: Callable[[], None], bookmarks: bool
     ) -> Watcher:
@@ -101,7 +104,13 @@ class _Pump:
     # -- what the fan-out calls
 
     def event(self, type: str, entry: Entry, revision: int) -> Make:
-        return lambda: self._encoder.event(type, self._view.shown(entry), revision)
+        """Of what is there when the watch begins."""
+
+        def make() -> Any:
+            shown = self._selected(entry)
+            return self._encoder.event(type, shown, revision) if shown is not None else None
+
+        return make
 
     def bookmark(self, revision: int, initial_events_end: bool) -> Make:
         return lambda: self._encoder.bookmark(revision, initial_events_end)

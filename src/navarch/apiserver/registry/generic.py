@@ -125,6 +125,10 @@ class Registry:
         """The handler of a subresource that is an object of its own kind, where it is this registry's own."""
         return None
 
+    def unseen(self, selection: Selection) -> Sequence[Entry] | None:
+        """What a new watch begins with, where its watcher looks at entries itself; None: what the selection leaves."""
+        return None
+
     def watcher(
         self,
         selection: Selection,

@@ -287,8 +287,10 @@ def open_watch(
         raise errors.expired(f"too old resource version: {wanted} ({fanout.floor})")
     watcher = registry.watcher(selection, encoder, sink, closed, options.bookmarks)
     if initial:
-        page = _page_of_cache(registry, selection, ListOptions(), current, "")
-        watcher.backlog = list(reversed(page.entries))
+        entries = registry.unseen(selection)
+        if entries is None:
+            entries = _page_of_cache(registry, selection, ListOptions(), current, "").entries
+        watcher.backlog = list(reversed(entries))
         if options.send_initial_events and options.bookmarks:
             watcher.bookmark_due = current
     fanout.watch(watcher, current if initial or not wanted else wanted)
