@@ -119,7 +119,7 @@ def all_controllers(
         Entry(ServiceCidrController(), "service-cidrs-controller", 1),
         Entry(BinderController(client_for(account_user("persistent-volume-binder"))), "persistent-volume-binder", 1),
         Entry(EphemeralVolumeController(), "ephemeral-volume-controller"),
-        Entry(AttachDetachController(), "attachdetach-controller"),
+        Entry(AttachDetachController(world), "attachdetach-controller"),
         Entry(ExpandController(), "expand-controller", 1),
         Entry(PodClaimsController(), "resource-claim-controller"),
         Entry(

@@ -12,7 +12,15 @@ from tests.support.hollow import cluster
 from navarch.apiserver.server import ApiServer
 from navarch.client.interface import Client
 from navarch.client.resources import EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
-from navarch.controllers.volumes.attach import ATTACHMENTS, DRIVERS, attachment_name
+from navarch.controllers.volumes.attach import (
+    ATTACHMENTS,
+    DRIVERS,
+    AttachDetachController,
+    Observed,
+    attachment_name,
+)
+from navarch.controlloop.plan import Delete
+from navarch.machinery.clock import RealWorld
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
 
@@ -129,3 +137,19 @@ async def test_a_driver_may_need_no_attaching_and_a_claim_that_grows_waits_for_i
 
     await until(told)
     assert not (await client.list(ATTACHMENTS)).items
+
+
+@pytest.mark.parametrize(
+    ("ready", "waited", "detached"), [("True", 1000, False), ("Unknown", 300, False), ("Unknown", 400, True)]
+)
+def test_a_node_that_is_not_ready_loses_what_it_does_not_give_back(ready: str, waited: int, detached: bool) -> None:
+    condition = {"type": "Ready", "status": ready}
+    status = {"volumesInUse": [NAME], "volumesAttached": [{"name": NAME, "devicePath": ""}], "conditions": [condition]}
+    node: Obj = {"metadata": {"name": "n", "uid": "u"}, "spec": {}, "status": status}
+    volume: Obj = {"metadata": {"name": "v"}, "spec": {"csi": {"driver": DRIVER, "volumeHandle": "handle"}}}
+    spec = {"nodeName": "n", "source": {"persistentVolumeName": "v"}}
+    attachment = {"metadata": {"name": "a", "uid": "u"}, "spec": spec, "status": {"attached": True}}
+    seen = Observed("n", node, attachments=[attachment], volumes={"v": volume}, unwanted={"a": 1000.0})
+    plan = AttachDetachController(RealWorld()).reconcile(seen, 1000.0 + waited)
+    assert any(isinstance(action, Delete) for action in plan.actions) is detached
+    assert (plan.requeue_after is None) is detached

@@ -15,11 +15,14 @@ from navarch.client.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT
 from navarch.controllers import objects
 from navarch.controllers.protection import claim_index, claims_of
 from navarch.controlloop.plan import Action, Caches, Create, Delete, Emit, Patch, Plan, Watch
+from navarch.machinery.clock import World
 from navarch.machinery.types import Key, Obj, key_of
 
 ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", namespaced=False)
 DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", namespaced=False)
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+FORCE_SECONDS = 360.0
+"""So long the kubelet of a node that is not ready has to unmount a volume that no pod wants; then it is detached anyway."""
 EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 
@@ -47,6 +50,8 @@ class Observed:
     """Volume -> other nodes that it is attached to."""
     volumes: Mapping[str, Obj] = field(default_factory=dict)
     """All volumes that attachments name."""
+    unwanted: Mapping[str, float] = field(default_factory=dict)
+    """Attachment -> since when no pod of the node wants it."""
 
 
 class AttachDetachController:
@@ -54,13 +59,15 @@ class AttachDetachController:
 
     name = "attachdetach-controller"
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._unwanted: dict[str, float] = {}
         self.watches = (
             Watch(NODES, lambda old, new, caches: [Key("", (new or old or {})["metadata"]["name"])]),
             Watch(PODS, _pod_changed, {"node": _node_index, "claim": claim_index}),
             Watch(PERSISTENT_VOLUME_CLAIMS, _claim_changed),
             Watch(PERSISTENT_VOLUMES, _volume_changed),
-            Watch(ATTACHMENTS, _attachment_changed, {"node": _attached_to, "volume": _attached_volume}),
+            Watch(ATTACHMENTS, self._attachment_changed, {"node": _attached_to, "volume": _attached_volume}),
             Watch(DRIVERS, lambda old, new, caches: ()),
         )
 
@@ -87,12 +94,38 @@ class AttachDetachController:
         named = [volume for each in attachments for volume in _attached_volume(each)]
         known = {name: caches[PERSISTENT_VOLUMES].get("", name) for name in named}
         volumes = {name: volume for name, volume in known.items() if volume is not None}
-        return Observed(key.name, node, wanted, pods, attachments, elsewhere, volumes)
+        unwanted = self._note_unwanted(attachments, wanted)
+        return Observed(key.name, node, wanted, pods, attachments, elsewhere, volumes, unwanted)
+
+    def _note_unwanted(self, attachments: Sequence[Obj], wanted: Mapping[str, Obj]) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for each in attachments:
+            name = each["metadata"]["name"]
+            if any(volume in wanted for volume in _attached_volume(each)):
+                self._unwanted.pop(name, None)
+            else:
+                found[name] = self._unwanted.setdefault(name, self._world.now())
+        return found
+
+    def _attachment_changed(self, old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
+        attachment = new or old
+        if attachment is None:
+            return ()
+        keys = [Key("", name) for name in _attached_to(attachment)]
+        if new is None:  # others may have waited for it
+            self._unwanted.pop(attachment["metadata"]["name"], None)
+            for name in _attached_volume(attachment):
+                keys += _volume_changed(None, caches[PERSISTENT_VOLUMES].get("", name), caches)
+        return keys
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         plan = Plan()
         there = {name: each for each in observed.attachments for name in _attached_volume(each)}
-        ending = [each for name, each in there.items() if name not in observed.wanted and _may_detach(each, observed)]
+        spare = [each for name, each in there.items() if name not in observed.wanted]
+        ending = [each for each in spare if _may_detach(each, observed, now)]
+        if len(ending) < len(spare):
+            waiting = [observed.unwanted.get(each["metadata"]["name"], now) for each in spare if each not in ending]
+            plan.requeue_after = max(min(waiting) + FORCE_SECONDS - now, 1.0)
         _report(observed, there, ending, plan)
         for each in ending:
             if not objects.is_deleting(each):
@@ -118,12 +151,16 @@ def _volumes_of(pod: Obj, caches: Caches) -> Iterable[Obj]:
             yield volume
 
 
-def _may_detach(attachment: Obj, observed: Observed) -> bool:
-    """Not while the kubelet has it mounted, unless its node is gone or declared out of service."""
+def _may_detach(attachment: Obj, observed: Observed, now: float) -> bool:
+    """Not while the kubelet has it mounted, unless its node is gone, declared out of service, or not ready for long."""
     if observed.node is None:
         return True
     taints = observed.node["spec"].get("taints") or ()
     if any(taint["key"] == OUT_OF_SERVICE for taint in taints):
+        return True
+    ready = objects.condition_of(observed.node.get("status") or {}, "Ready")
+    since = observed.unwanted.get(attachment["metadata"]["name"], now)
+    if (ready is None or ready["status"] != "True") and now - since >= FORCE_SECONDS:
         return True
     in_use = (observed.node.get("status") or {}).get("volumesInUse") or ()
     volumes = [observed.volumes.get(name) for name in _attached_volume(attachment)]
@@ -221,14 +258,3 @@ def _volume_changed(old: Obj | None, new: Obj | None, caches: Caches) -> Iterabl
         return ()
     reference = volume["spec"].get("claimRef")
     return _users(reference["namespace"], reference["name"], caches) if reference else ()
-
-
-def _attachment_changed(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
-    attachment = new or old
-    if attachment is None:
-        return ()
-    keys = [Key("", name) for name in _attached_to(attachment)]
-    if new is None:  # others may have waited for it
-        for name in _attached_volume(attachment):
-            keys += _volume_changed(None, caches[PERSISTENT_VOLUMES].get("", name), caches)
-    return keys
