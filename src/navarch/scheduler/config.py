@@ -133,6 +133,7 @@ def _profile(tree: Obj, path: str, ignored: Sequence[str], errs: FieldErrors) ->
         name=tree.get("schedulerName") or NAME,
         plugins=plugins,
         preempts=registry.PREEMPTION in _enabled(points, "postFilter"),
+        deallocates=registry.DEVICES in _enabled(points, "postFilter"),
         least_candidates_percent=preemption.get("minCandidateNodesPercentage", 10),
         least_candidates=preemption.get("minCandidateNodesAbsolute", 100),
     )
@@ -148,11 +149,9 @@ def _named(points: Mapping[str, Obj]) -> Iterator[tuple[str, str]]:
 def _enabled(points: Mapping[str, Obj], point: str) -> dict[str, int]:
     """Names and weights of the plugins at an extension point: the defaults but for those that are disabled for it or for
     all points, and those that are enabled besides; what is said of a point overrules what is said of all."""
-    found = (
-        {**registry.DEFAULT_WEIGHTS, registry.PREEMPTION: 0}
-        if point == "postFilter"
-        else dict(registry.DEFAULT_WEIGHTS)
-    )
+    found = dict(registry.DEFAULT_WEIGHTS)
+    if point == "postFilter":
+        found |= dict.fromkeys(registry.AFTER_FILTERS, 0)
     for where in ("multiPoint", point):
         chosen = points.get(where) or {}
         for plugin in chosen.get("disabled") or ():
@@ -161,7 +160,7 @@ def _enabled(points: Mapping[str, Obj], point: str) -> dict[str, int]:
             found.pop(plugin["name"], None)
         for plugin in chosen.get("enabled") or ():
             name = plugin["name"]
-            if name in registry.ALWAYS or (name == registry.PREEMPTION and point != "postFilter"):
+            if name in registry.ALWAYS or (name in registry.AFTER_FILTERS and point != "postFilter"):
                 continue
             default = found.get(name, registry.DEFAULT_WEIGHTS.get(name, 0)) or 1
             found[name] = plugin.get("weight") or (default if registry.DEFAULT_WEIGHTS.get(name, 1) else 0)

@@ -51,6 +51,8 @@ class Decision:
     score: int = 0
     plugins: frozenset[str] = frozenset()
     """Who keeps it off nodes, where it fits nowhere: what happens to others does not interest it."""
+    rejected: bool = False
+    """It was not even looked at on nodes."""
 
 
 @dataclass(slots=True)
@@ -168,7 +170,8 @@ class Cycle:
     def _nowhere(self, pod: PodInfo) -> Decision:
         verdict = self.verdict(pod)
         total = len(self.nodes)
-        return Decision(message=message_of(verdict, total), total=total, plugins=verdict.plugins())
+        rejected = verdict.rejected is not None
+        return Decision(message=message_of(verdict, total), total=total, plugins=verdict.plugins(), rejected=rejected)
 
     def feasible_slots(self, pod: PodInfo) -> Ints:
         """Where a pod fits now; for those who let others have a say before a node is chosen."""

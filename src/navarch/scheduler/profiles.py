@@ -20,6 +20,8 @@ class Profile:
     name: str = NAME
     plugins: Callable[[], Sequence[Plugin]] = default_plugins
     preempts: bool = True
+    deallocates: bool = True
+    """Whether DynamicResources comes after the filters."""
     least_candidates_percent: int = 10
     least_candidates: int = 100
 

@@ -34,6 +34,8 @@ from navarch.scheduler.terms import spread_of
 
 GROUP: Final = "navarch.scheduler.plugins"
 PREEMPTION: Final = "DefaultPreemption"
+DEVICES: Final = "DynamicResources"
+AFTER_FILTERS: Final = (DEVICES, PREEMPTION)
 ALWAYS: Final = frozenset(("SchedulingGates", "PrioritySort", "DefaultBinder"))
 """Part of the queue and of binding, not of the cycle; they cannot be switched off."""
 DEFAULT_WEIGHTS: Final[Mapping[str, int]] = {
@@ -112,7 +114,7 @@ def default_plugins() -> Sequence[Plugin]:
 
 
 def is_known(name: str) -> bool:
-    return name in BUILT_IN or name in ALWAYS or name == PREEMPTION or any(entry_points(group=GROUP, name=name))
+    return name in BUILT_IN or name in ALWAYS or name in AFTER_FILTERS or any(entry_points(group=GROUP, name=name))
 
 
 def make(name: str, weight: int, args: Obj) -> Plugin:

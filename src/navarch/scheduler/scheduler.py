@@ -18,7 +18,7 @@ from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.consulting import Consultation
-from navarch.scheduler.cycle import Cycle, Decision
+from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
 from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.hints import VOLUME, Happening, may_help
 from navarch.scheduler.plugins.volumes import VolumeBinding
@@ -56,8 +56,9 @@ class Scheduler:
         self._writers: dict[str, Writer] = {}
         self._cycles: dict[str, Cycle] = {}
         self._preemptors: dict[str, Preemptor] = {}
-        for profile in self._config.profiles:
-            self._add_profile(profile.name, client, world.random())
+        self._profiles = {profile.name: profile for profile in self._config.profiles}
+        for name in self._profiles:
+            self._add_profile(name, client, world.random())
         self._queue = SchedulingQueue(self._config.first_backoff, self._config.max_backoff)
         self._happenings: list[Happening] = []
         self._assumed: dict[Key, str] = {}
@@ -71,7 +72,7 @@ class Scheduler:
         self.running = False
 
     def _add_profile(self, name: str, client: Client, randomness: random.Random) -> None:
-        profile = next(p for p in self._config.profiles if p.name == name)
+        profile = self._profiles[name]
         cluster = self.cluster
         cycle = Cycle(cluster.nodes, randomness, profile.plugins(), cluster.around, cluster.nominations)
         self._cycles[name] = cycle
@@ -239,8 +240,7 @@ class Scheduler:
     def _failed(self, info: PodInfo, decision: Decision, preemption: Preemption, now: float) -> None:
         """It fits nowhere: room is made for it where that is possible; until then it waits."""
         if preemption.candidate is None:
-            if preemption.message:
-                decision.message += f" preemption: {preemption.message}"
+            decision.message += self._after_filters(info, decision, preemption)
             if preemption.looked:
                 self.cluster.nominations.remove(info.uid)
             self._queue.failed(info.key, now, decision.plugins)
@@ -249,6 +249,19 @@ class Scheduler:
         self.cluster.nominations.set(info, preemption.candidate.node)
         self._queue.hold(info.key, decision.plugins)
         self._start(self._make_room(info, decision, preemption))
+
+    def _after_filters(self, info: PodInfo, decision: Decision, preemption: Preemption) -> str:
+        """What plugins say that come after those that filter. That of device claims has nothing to go by where a pod was
+        rejected before they were looked at, and ends what others would have said: so upstream says "not found"."""
+        profile = self._profiles[info.scheduler]
+        if decision.message == NO_NODES:
+            return ""
+        if decision.rejected and profile.deallocates:
+            return " not found"
+        said = ["no new claims to deallocate"] if profile.deallocates else []
+        if preemption.message:
+            said.append(f"preemption: {preemption.message}")
+        return f" {', '.join(said)}" if said else ""
 
     def _preempt(self, info: PodInfo, now: float) -> Preemption:
         preemptor = self._preemptors.get(info.scheduler)

@@ -66,7 +66,8 @@ async def test_a_pod_that_may_not_preempt_waits_and_says_so() -> None:
         await server.system.create(PODS, patient, "default")
         condition = await until("refused", lambda: (seen(server, "patient")["status"].get("conditions") or [None])[0])
         assert condition["message"] == (
-            "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, "
+            "preemption: not eligible due to preemptionPolicy=Never."
         )
         await server.system.delete(PODS, "lesser", "default")
         await until("running", lambda: is_running(server, "patient"))
