@@ -278,7 +278,7 @@ class StaleDisruptionController:
         if wait > 0:
             return Plan(requeue_after=wait, reasons=[f"about to be deleted: looked at again in {wait:.0f} s"])
         condition = {"type": "DisruptionTarget", "status": "False", "lastTransitionTime": rfc3339(now)}
-        condition |= {"reason": None, "message": None}
+        condition |= {"reason": None, "message": None, "observedGeneration": objects.generation_of(observed)}
         patch = {"metadata": {"uid": objects.uid_of(observed)}, "status": {"conditions": [condition]}}
         taken = Patch(PODS, key_of(observed), patch, "strategic", "status")
         return Plan([taken], reasons=["it was to be disrupted, and was not"])

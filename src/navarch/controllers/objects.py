@@ -145,6 +145,11 @@ def with_condition(conditions: Iterable[Obj], made: Obj, now: float) -> list[Obj
 TERMINAL = ("Succeeded", "Failed")
 
 
+def generation_of(obj: Obj) -> int:
+    """Which version of the spec is meant: what a condition's observedGeneration says."""
+    return obj["metadata"].get("generation", 0)
+
+
 def phase_of(pod: Obj) -> str:
     return pod.get("status", {}).get("phase", "")
 

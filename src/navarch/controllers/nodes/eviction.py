@@ -48,6 +48,7 @@ class TaintEvictionController:
         key = key_of(pod)
         condition = {
             "type": "DisruptionTarget",
+            "observedGeneration": objects.generation_of(pod),
             "status": "True",
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",

@@ -123,11 +123,12 @@ def end(pod: Obj, now: float, orphaned: bool = False) -> list[Action]:
     actions: list[Action] = []
     key = key_of(pod)
     if not objects.is_terminal(pod):
-        status: Obj = {"phase": "Failed"}
+        status: Obj = {"phase": "Failed", "observedGeneration": objects.generation_of(pod)}
         if orphaned:
             status["conditions"] = [
                 {
                     "type": "DisruptionTarget",
+                    "observedGeneration": objects.generation_of(pod),
                     "status": "True",
                     "reason": "DeletionByPodGC",
                     "message": "PodGC: node no longer exists",
