@@ -36,7 +36,7 @@ def deploy(name: str, namespace: str, spec: kopf.Spec, **_: Any) -> None:
     deployments.server_side_apply(body=deployment, name=name, namespace=namespace, field_manager="site-operator")
 
 
-@kopf.on.field("apps", "v1", "deployments", field="status.readyReplicas", labels={"site": kopf.PRESENT})
+@kopf.on.field("deployments", field="status.readyReplicas", labels={"site": kopf.PRESENT})
 def tell(name: str, namespace: str, new: int | None, **_: Any) -> None:
     sites = kubernetes.client.CustomObjectsApi()
     sites.patch_namespaced_custom_object_status(*SITE[:2], namespace, SITE[2], name, {"status": {"ready": new or 0}})
