@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -139,6 +140,8 @@ def dial_error(pool: Pool, error: Exception) -> str:
     """Why there is no connection, as upstream's clients word it."""
     cause = error.__cause__
     host = f"[{pool.host}]" if ":" in pool.host else pool.host
+    if isinstance(cause, socket.gaierror):
+        return f"dial tcp: lookup {pool.host}: no such host"
     if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
         return f"dial tcp {host}:{pool.port}: connect: {os.strerror(cause.errno).lower()}"
     return f"dial tcp {host}:{pool.port}: {error}"

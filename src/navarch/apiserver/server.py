@@ -12,6 +12,7 @@ from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap, servermetrics
 from navarch.apiserver.admission.chain import Chain
+from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.admission.plugins import Parts, standard_plugins
 from navarch.apiserver.admission.settings import Settings
 from navarch.apiserver.aggregation.aggregator import Aggregator
@@ -129,9 +130,9 @@ class ApiServer:
         self.aggregator = Aggregator(self, Extensions(services, config.proxy_client))
         """Versions of groups that extension servers serve."""
         self._registering = Registering(self)
-        self.admission = Chain(
-            standard_plugins(Parts(self.caches, world, self.decide, self.webhooks, config.admission))
-        )
+        self.metrics = Metrics()
+        parts = Parts(self.caches, world, self.decide, self.webhooks, config.admission, Measures(self.metrics))
+        self.admission = Chain(standard_plugins(parts))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {
@@ -162,7 +163,6 @@ class ApiServer:
         self.custom = CustomResources(self)
         self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
-        self.metrics = Metrics()
         self.audit: Audit | None = self._audit()
         self.fairness: Fairness | None = self._fair()
         self.handle: Handler = self._chain()

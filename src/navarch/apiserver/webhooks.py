@@ -48,7 +48,12 @@ REFUSALS = {
 
 
 class WebhookError(Exception):
-    """There is no answer, or none that can be read. The text is what upstream's client would say."""
+    """There is no answer, or none that can be read. The text is what upstream's client would say; `code` the status that
+    was answered, or 503."""
+
+    def __init__(self, text: str, code: int = 503) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Goal(NamedTuple):
@@ -132,7 +137,7 @@ class Webhooks:
         except ConnectionError as error:
             raise WebhookError(f"{shown}: {why_unanswered(place.host, pool, error)}") from None
         if not 200 <= stream.status <= 206:
-            raise WebhookError(_refusal(stream.status, answer))
+            raise WebhookError(_refusal(stream.status, answer), stream.status)
         return _object(answer)
 
     def _pool(self, place: Goal, bundle: str | None) -> Pool:

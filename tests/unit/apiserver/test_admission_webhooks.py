@@ -367,3 +367,20 @@ async def test_old_webhooks_speak_v1beta1(tmp_path: Path) -> None:
     async with rig(tmp_path, lambda path, request: {"uid": "", "allowed": True}) as r:
         await r.hooks("validating", {"admissionReviewVersions": ["v2", "v1beta1", "v1"]})
         assert (await r.ask("POST", MAPS, {"metadata": {"name": "a"}}))[0] == 201
+
+
+async def test_what_webhooks_do_is_counted(tmp_path: Path) -> None:
+    answers: list[Any] = [{"allowed": True}, {"allowed": False}, Response(500, b"", "text/plain")]
+    async with rig(tmp_path, lambda path, request: answers[len(r.hook.requests) - 1]) as r:
+        await r.hooks("validating", {})
+        for _ in answers:
+            await r.ask("POST", MAPS, {"metadata": {"generateName": "a"}})
+        start, labels = "apiserver_admission_webhook", 'name="hook0.example.com",type="validating",operation="CREATE"'
+        lines = set(r.server.metrics.text().splitlines())
+        assert {
+            f'{start}_request_total{{{labels},code="200",rejected="false"}} 1',
+            f'{start}_request_total{{{labels},code="400",rejected="true"}} 1',
+            f'{start}_rejection_count{{{labels},error_type="no_error",rejection_code="400"}} 1',
+            f'{start}_rejection_count{{{labels},error_type="calling_webhook_error",rejection_code="500"}} 1',
+            f'{start}_admission_duration_seconds_count{{{labels},rejected="true"}} 2',
+        } <= lines

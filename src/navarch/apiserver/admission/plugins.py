@@ -16,6 +16,7 @@ from navarch.apiserver.admission.ingress import DefaultIngressClass
 from navarch.apiserver.admission.interface import Plugin
 from navarch.apiserver.admission.lifecycle import NamespaceLifecycle
 from navarch.apiserver.admission.limitranger import LimitRanger
+from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.nodes import PodResizeValidator, PodTopologyLabels
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
@@ -48,6 +49,7 @@ class Parts:
     authorize: Authorize
     webhooks: Webhooks
     settings: Settings
+    measures: Measures
 
 
 class Entry(NamedTuple):
@@ -138,17 +140,17 @@ PLUGINS: tuple[Entry, ...] = (
     _plain("DenyServiceExternalIPs"),
     Entry("PodTopologyLabels", True, lambda p: PodTopologyLabels(p.caches)),
     Entry("PodResizeValidator", True, lambda p: PodResizeValidator(p.caches)),
-    Entry("MutatingAdmissionPolicy", True, lambda p: MutatingAdmissionPolicy(p.caches, p.authorize)),
+    Entry("MutatingAdmissionPolicy", True, lambda p: MutatingAdmissionPolicy(p.caches, p.authorize, p.measures)),
     Entry(
         "MutatingAdmissionWebhook",
         True,
-        lambda p: MutatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world),
+        lambda p: MutatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world, p.measures),
     ),
-    Entry("ValidatingAdmissionPolicy", True, lambda p: ValidatingAdmissionPolicy(p.caches, p.authorize)),
+    Entry("ValidatingAdmissionPolicy", True, lambda p: ValidatingAdmissionPolicy(p.caches, p.authorize, p.measures)),
     Entry(
         "ValidatingAdmissionWebhook",
         True,
-        lambda p: ValidatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world),
+        lambda p: ValidatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world, p.measures),
     ),
     Entry("ResourceQuota", True, lambda p: ResourceQuota(p.caches, p.world)),
     _plain("AlwaysDeny"),

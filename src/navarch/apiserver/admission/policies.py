@@ -13,6 +13,7 @@ from navarch.api.kind import Version
 from navarch.apiserver.admission.chain import BasePlugin, Memo
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import GROUP, NAMESPACES, POLICIES, Matcher
+from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.auth.interface import Attributes, Decision
 from navarch.apiserver.watchcache import CacheSet, ResourceCache
 from navarch.machinery import errors
@@ -219,8 +220,8 @@ class _Params(NamedTuple):
 class _PolicyPlugin(BasePlugin):
     kind = ""
 
-    def __init__(self, caches: CacheSet, authorize: Authorize) -> None:
-        self._caches, self._authorize = caches, authorize
+    def __init__(self, caches: CacheSet, authorize: Authorize, measures: Measures) -> None:
+        self._caches, self._authorize, self._measures = caches, authorize, measures
         self.policies = Policies(self.kind, caches, self._forget)
         self._plans = Memo(self.policies.concerning)
         self._told: Callable[[], None] = self._plans.clear
@@ -248,7 +249,7 @@ class ValidatingAdmissionPolicy(_PolicyPlugin):
         if self._validator is None:
             from navarch.apiserver.admission.verdicts import Validator  # lazily: no start needs expressions
 
-            self._validator = Validator(self.policies, self._authorize)
+            self._validator = Validator(self.policies, self._authorize, self._measures)
         await self._validator.judge(request, self.concerned(request))
 
 

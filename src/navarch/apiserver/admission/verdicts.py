@@ -22,6 +22,7 @@ from navarch.apiserver.admission.evaluation import (
     converted,
 )
 from navarch.apiserver.admission.interface import AdmissionRequest
+from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.admission.policies import Binding, Invocation, Policies, Policy, Problem
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupVersion, Obj
@@ -145,8 +146,8 @@ class Evaluator:
 
 
 class Validator:
-    def __init__(self, policies: Policies, authorize: Authorize) -> None:
-        self._policies, self._authorize = policies, authorize
+    def __init__(self, policies: Policies, authorize: Authorize, measures: Measures) -> None:
+        self._policies, self._authorize, self._measures = policies, authorize, measures
 
     async def judge(self, request: AdmissionRequest, concerned: list[Policy]) -> None:
         """Raises StatusError for the first denial."""
@@ -185,8 +186,11 @@ class Validator:
         evaluator: Evaluator = policy.evaluator
         findings, notes, failures = evaluator.judge(bindings)
         actions: Sequence[str] = binding.tree.get("validationActions") or ()
+        if not findings and not failures:
+            self._measures.checked(policy.name, binding.name, "allow")
         for finding in findings:
             for action in actions:
+                self._measures.checked(policy.name, binding.name, action.lower())
                 if action == "Deny":
                     denials.append(Denial(policy, binding, finding.message, finding.reason))
                 elif action == "Warn":

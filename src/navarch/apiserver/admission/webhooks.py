@@ -15,6 +15,7 @@ from navarch.api.kind import Version
 from navarch.apiserver.admission.chain import BasePlugin, Memo
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import CONFIGURATIONS, GROUP, NAMESPACES, Matcher
+from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.auth.interface import Attributes, Decision
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import WebhookError, Webhooks
@@ -35,8 +36,9 @@ DEFAULT_SECONDS = 10
 class CallFailed(Exception):
     """A webhook gave no usable answer; its failure policy says what that means."""
 
-    def __init__(self, name: str, why: object) -> None:
+    def __init__(self, name: str, why: object, code: int = 503) -> None:
         super().__init__(f'failed calling webhook "{name}": {why}')
+        self.code = code
 
 
 class Hook:
@@ -80,9 +82,11 @@ class Asked(NamedTuple):
 class _WebhookPlugin(BasePlugin):
     kind = ""
 
-    def __init__(self, caches: CacheSet, authorize: Authorize, webhooks: Webhooks, world: World) -> None:
+    def __init__(
+        self, caches: CacheSet, authorize: Authorize, webhooks: Webhooks, world: World, measures: Measures
+    ) -> None:
         self._caches, self._authorize = caches, authorize
-        self._webhooks, self._world = webhooks, world
+        self._webhooks, self._world, self._measures = webhooks, world, measures
         self._configurations = caches[GroupResource(GROUP, f"{self.kind}webhookconfigurations")]
         self._configurations.on_change(self._changed)
         self._hooks: list[Hook] | None = None
@@ -114,6 +118,22 @@ class _WebhookPlugin(BasePlugin):
             ]
         return self._hooks
 
+    async def _measured(self, request: AdmissionRequest, asked: Asked, mutating: bool) -> Verdict:
+        """As `_ask`, and counts it."""
+        hook, loop = asked.hook, asyncio.get_running_loop()
+        started, kind, operation = loop.time(), "admit" if mutating else "validating", request.operation
+        try:
+            verdict = await self._ask(request, asked, mutating)
+        except CallFailed as failure:
+            seconds, error = loop.time() - started, "calling_webhook_error"
+            self._measures.asked(hook.name, kind, operation, seconds, failure.code, hook.fails, error)
+            raise
+        except StatusError as refusal:
+            self._measures.asked(hook.name, kind, operation, loop.time() - started, refusal.code, True)
+            raise
+        self._measures.asked(hook.name, kind, operation, loop.time() - started, 200, False)
+        return verdict
+
     async def _ask(self, request: AdmissionRequest, asked: Asked, mutating: bool) -> Verdict:
         """Raises CallFailed, and StatusError 400 for a dry run that the webhook cannot take part in."""
         from navarch.apiserver.admission import reviews
@@ -131,7 +151,7 @@ class _WebhookPlugin(BasePlugin):
         try:
             answer = await self._webhooks.ask(hook.tree.get("clientConfig") or {}, body, hook.seconds)
         except WebhookError as error:
-            raise CallFailed(hook.name, f"failed to call webhook: {error}") from None
+            raise CallFailed(hook.name, f"failed to call webhook: {error}", error.code) from None
         try:
             verdict = reviews.verdict(answer, uid, spoken, mutating)
         except reviews.BadReview as error:
@@ -159,7 +179,7 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
             where = f"round_{int(request.again)}_index_{index}"
             changed = False
             try:
-                verdict = await self._ask(request, Asked(hook, version), True)
+                verdict = await self._measured(request, Asked(hook, version), True)
                 changed = await self._patch(request, hook, version, verdict)
             except CallFailed as error:
                 if hook.fails:
@@ -234,7 +254,7 @@ class ValidatingAdmissionWebhook(_WebhookPlugin):
     async def _judged(self, request: AdmissionRequest, asked: Asked, index: int) -> StatusError | None:
         hook = asked.hook
         try:
-            await self._ask(request, asked, False)
+            await self._measured(request, asked, False)
         except CallFailed as error:
             if hook.fails:
                 return errors.internal(str(error))
