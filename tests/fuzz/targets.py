@@ -14,10 +14,10 @@ from navarch.api.kind import Kind, Version
 from navarch.apiserver import codec, options
 from navarch.apiserver.negotiate import PROTOBUF, accepted, read_body
 from navarch.apiserver.ownership import Ownership
+from navarch.apiserver.patchbodies import read_patch
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.listing import decode_continue
 from navarch.apiserver.request import Request, User
-from navarch.apiserver.rest import read_patch
 from navarch.machinery import decode, selectors
 from navarch.machinery.apply import fieldset, managers
 from navarch.machinery.apply.elements import ElementError

@@ -5,7 +5,6 @@ Reads answer at once, without a task; writes answer a coroutine.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from navarch.apiserver.discovery import not_found
 from navarch.apiserver.fanout import Watcher
 from navarch.apiserver.negotiate import JSON, PROTOBUF, YAML, accepted, is_pretty, read_body
 from navarch.apiserver.output import View, partial
-from navarch.apiserver.patching import Patch
+from navarch.apiserver.patchbodies import read_patch
 from navarch.apiserver.registry import connecting
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
@@ -26,25 +25,17 @@ from navarch.apiserver.registry.listing import Page, list_objects, open_watch, p
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.request import Request, RequestInfo, Response, StreamWriter
 from navarch.apiserver.watchcache import Entry
-from navarch.client.interface import PatchType
 from navarch.http import websocket
 from navarch.http.streaming import HIGH_WATER
 from navarch.machinery import decode, errors, trees
 from navarch.machinery.errors import StatusError
-from navarch.machinery.types import GroupKind, GroupResource, Obj
-from navarch.machinery.yamltext import parse_yaml
+from navarch.machinery.types import GroupResource, Obj
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import ApiServer
 
 Answer = Response | Awaitable[Response]
 Carried = Callable[[Request, RequestInfo], Awaitable[Response]]
-PATCH_TYPES: dict[str, PatchType] = {
-    "application/json-patch+json": "json",
-    "application/merge-patch+json": "merge",
-    "application/strategic-merge-patch+json": "strategic",
-    "application/apply-patch+yaml": "apply",
-}
 NAMESPACES = GroupResource("", "namespaces")
 NAMESPACE_NEEDED = frozenset(("create", "get", "update", "patch", "delete"))
 """Verbs that no path across namespaces has, where the kind is in namespaces."""
@@ -468,72 +459,3 @@ def _deleted(registry: Registry, entry: Entry) -> Obj:
     details["kind"] = registry.resource.resource
     details["uid"] = entry.obj["metadata"].get("uid", "")
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def read_patch(request: Request, validation: str = codec.IGNORE, types: Sequence[str] = ()) -> Patch:
-    """The patch of a PATCH request. Raises 400 and 415. `types`: media types that are taken; empty: all."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    kind = PATCH_TYPES.get(media)
-    if types and media not in types:
-        raise errors.unfit_patch_type(types)
-    if kind is None:
-        raise errors.unsupported_patch_type()
-    force = request.param("force")
-    if kind != "apply":
-        if force:
-            errs = errors.FieldErrors()
-            errs.forbidden("force", "may not be specified for non-apply patch")
-            raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
-        return _plain_patch(kind, request.body, validation)
-    if not request.param("fieldManager"):
-        errs = errors.FieldErrors()
-        errs.required("fieldManager", "is required for apply patch")
-        raise errors.invalid(GroupKind("meta.k8s.io", "PatchOptions"), "", errs)
-    duplicates: list[str] = []
-    tree = _configuration(request.body, duplicates)
-    return Patch(kind, tree, bool(force) and options.flag(force), tuple(duplicates))
-
-
-def _plain_patch(kind: PatchType, body: bytes, validation: str) -> Patch:
-    start = "" if kind == "strategic" else "error decoding patch: "
-    try:
-        tree = decode.parse_json(body)
-    except StatusError as err:
-        raise errors.bad_request(
-            start + err.message.removeprefix("couldn't get version/kind; json parse error: ")
-        ) from None
-    twice = decode.duplicate_keys(body, tree) if validation != codec.IGNORE and isinstance(tree, dict) else []
-    return Patch(kind, tree, duplicates=tuple(f'duplicate field "{path}"' for path in twice))
-
-
-_NO_INTEGER = re.compile(rb"[:\[,]\s*-?\d+[.eE]|\d{19}")
-
-
-def _json_configuration(body: bytes) -> Any:
-    """What most clients send is JSON, which is read ten times faster. None where it may mean something else in YAML."""
-    if not body.startswith(b"{") or _NO_INTEGER.search(body):
-        return None
-    try:
-        tree = decode.parse_json(body)
-    except StatusError:
-        return None
-    return None if decode.duplicate_keys(body, tree) else tree
-
-
-def _configuration(body: bytes, duplicates: list[str]) -> Obj:
-    """The body of a server-side apply. Raises 400."""
-    why = "error decoding YAML: error "
-    try:
-        tree = _json_configuration(body) or parse_yaml(body, duplicates)
-    except StatusError as err:
-        raise errors.bad_request(f"{why}converting YAML to JSON: {err.message}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        found = "array" if isinstance(tree, list) else "string" if isinstance(tree, str) else "number"
-        found = "bool" if isinstance(tree, bool) else found
-        raise errors.bad_request(
-            f"{why}unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type "
-            "map[string]interface {}"
-        )
-    return tree
