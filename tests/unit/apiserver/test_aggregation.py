@@ -174,6 +174,15 @@ async def test_certificates_may_be_left_unjudged(tmp_path: Path) -> None:
         assert (await setup.ask("GET", FLUNDERS))[0] == 200
 
 
+async def test_an_api_service_may_become_local_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as setup:
+        await setup.available()
+        spec = {"service": None, "caBundle": None}
+        await setup.server.system.patch(API_SERVICES, NAME, {"spec": spec})
+        await until("it is local", lambda: setup.condition()[:2] == ("True", "Local"))
+        assert (await setup.ask("GET", FLUNDERS))[0] == 404
+
+
 @pytest.mark.parametrize("aggregated", [True, False], ids=["aggregated", "legacy"])
 async def test_discovery_shows_what_extension_servers_serve(tmp_path: Path, aggregated: bool) -> None:
     async with running(tmp_path, aggregated=aggregated) as setup:

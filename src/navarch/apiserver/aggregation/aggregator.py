@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from navarch.apiserver.aggregation import availability, merging
-from navarch.apiserver.aggregation.availability import PASSED, Verdict
+from navarch.apiserver.aggregation.availability import LOCAL, PASSED, Verdict
 from navarch.apiserver.aggregation.extensions import Extensions
 from navarch.apiserver.aggregation.remote import Remote, remote_of
 from navarch.apiserver.discovery import GROUP_PRIORITIES, REGISTRATION, Discovery
@@ -93,6 +93,8 @@ class Aggregator:
         if new is not None and new.group == REGISTRATION:
             return
         if old == new:
+            if entry and new is None and not availability.is_local(obj):
+                self._queue.add(name)
             return
         if old is not None:
             del self._by_name[name]
@@ -138,11 +140,10 @@ class Aggregator:
                 good = False
             finally:
                 self._queue.done(name)
-            if name not in self._by_name:
+            if good:
                 failures.pop(name, None)
-            elif good:
-                failures.pop(name, None)
-                self._queue.add_after(name, AGAIN_SECONDS)
+                if name in self._by_name:
+                    self._queue.add_after(name, AGAIN_SECONDS)
             else:
                 failures[name] = failures.get(name, 0) + 1
                 self._queue.add_after(name, min(FIRST_SECONDS * 2 ** failures[name], LAST_SECONDS))
@@ -151,7 +152,7 @@ class Aggregator:
         """Whether all is well and told."""
         remote = self._by_name.get(name)
         if remote is None:
-            return True
+            return await self._tell(name, LOCAL)
         verdict, place = await self._judge(remote)
         told = await self._tell(name, verdict)
         if place is not None:

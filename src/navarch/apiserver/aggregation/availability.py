@@ -20,6 +20,8 @@ class Verdict(NamedTuple):
 
 
 PASSED = Verdict(True, "Passed", "all checks passed")
+LOCAL = Verdict(True, "Local", "Local APIServices are always available")
+"""Of what this server serves itself."""
 
 
 def before_asking(remote: Remote, service: Obj | None, slices: Sequence[Obj]) -> Verdict | None:
@@ -46,6 +48,11 @@ def _ready(piece: Obj, port: str) -> bool:
     return any((e.get("conditions") or {}).get("ready") is not False for e in endpoints) and any(
         (p.get("name") or "") == port and p.get("port") for p in piece.get("ports") or ()
     )
+
+
+def is_local(obj: Obj) -> bool:
+    """Whether the condition says that this server serves it itself."""
+    return (available_of(obj) or {}).get("reason") == LOCAL.reason
 
 
 def failed(trouble: str) -> Verdict:

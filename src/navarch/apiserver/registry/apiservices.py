@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from navarch.apiserver.aggregation.availability import LOCAL, with_condition
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Registry
-from navarch.machinery.clock import rfc3339
 from navarch.machinery.types import Obj
 
 
 class ApiServiceRegistry(Registry):
     async def _before_create(self, call: Call, obj: Obj) -> None:
         await super()._before_create(call, obj)
-        if (obj.get("spec") or {}).get("service") is None:
-            available = {
-                "type": "Available",
-                "status": "True",
-                "lastTransitionTime": rfc3339(self.env.world.now()),
-                "reason": "Local",
-                "message": "Local APIServices are always available",
-            }
-            obj["status"] = {"conditions": [available]}
+        if (obj.get("spec") or {}).get("service") is None and (
+            made := with_condition(obj, LOCAL, self.env.world.now())
+        ):
+            obj["status"] = made["status"]
