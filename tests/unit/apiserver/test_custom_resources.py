@@ -255,6 +255,17 @@ async def test_defaults_that_come_later_are_read_into_what_is_stored() -> None:
         assert shown["spec"] == {"size": 3}
 
 
+async def test_fields_that_become_selectable_select_what_is_there() -> None:
+    async with rig() as r:
+        await r.define(definition())
+        await r.good("POST", WIDGETS, widget("a", {"colour": "red"}))
+        await r.good("POST", WIDGETS, widget("b", {"colour": "blue"}))
+        crd = definition(version(selectableFields=[{"jsonPath": ".spec.colour"}]))
+        await r.good("PATCH", f"{DEFINITIONS}/widgets.{GROUP}", {"spec": crd["spec"]})
+        found = await r.until(f"{WIDGETS}?fieldSelector=spec.colour%3Dred", lambda answer: True)
+        assert [item["metadata"]["name"] for item in found["items"]] == ["a"]
+
+
 async def test_a_version_that_is_served_no_more_is_gone() -> None:
     async with rig() as r:
         await r.define(definition(version(), version("v2", storage=False)))

@@ -6,7 +6,7 @@ it: pruned, defaulted, converted. That is made once for each revision of an obje
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -81,11 +81,18 @@ class CustomCache(ResourceCache):
         else:
             super().apply(event)
 
-    def forget_shown(self) -> None:
-        """The schemas have changed."""
+    def refresh(self, entries: Sequence[Entry]) -> None:
+        """Other fields may be selected by than when the entries were made."""
+        select = self.kind.fields
+        for entry in entries:
+            names = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
+            entry.fields = {**names, **(select(entry.obj) if select is not None else {})}
+
+    def keep(self, views: Collection[VersionCache]) -> None:
+        """Forgets how objects looked to other views than these."""
         for entry in self.range():
-            if isinstance(entry, CustomEntry):
-                entry.clean = entry.shown = None
+            if isinstance(entry, CustomEntry) and entry.shown is not None:
+                entry.shown = {view: made for view, made in entry.shown.items() if view in views} or None
 
 
 class VersionCache(ResourceCache):

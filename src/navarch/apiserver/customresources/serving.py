@@ -224,8 +224,10 @@ class CustomResources:
             if one.has_subresource("scale"):
                 registry.scale = Scale(registry, server.ownership)
             served.registries[version] = registry
-        await self._warm(served, conversion)
+        reselected = before is not None and _selectable(before.kind) != _selectable(kind)
+        await self._warm(served, conversion, reselected)
         if before is not None:
+            cache.keep([registry.view for registry in served.registries.values()])
             server.unserve(before.kind.whole)
             cache.fanout.stop()  # watches of what the kind was end; they begin anew with what it is
         self._served[name] = served
@@ -236,12 +238,14 @@ class CustomResources:
             return Conversion()
         return WebhookConversion(kind.name, kind.conversion["webhook"], self._server.webhooks, self._server.world)
 
-    async def _warm(self, served: Served, conversion: Conversion) -> None:
+    async def _warm(self, served: Served, conversion: Conversion, reselected: bool) -> None:
         """Brings the objects that are there to the new schemas, some at a time."""
-        if isinstance(conversion, WebhookConversion):
-            return
         entries = served.cache.range()
         for start in range(0, len(entries), SLICE):
+            if reselected:
+                served.cache.refresh(entries[start : start + SLICE])
+            if isinstance(conversion, WebhookConversion):
+                continue
             for version in served.kind.served:
                 served.registries[version].view.all_shown(entries[start : start + SLICE])
             await asyncio.sleep(0)
@@ -316,6 +320,12 @@ class CustomResources:
         metadata = {**crd["metadata"], "finalizers": left}
         changed = {**crd, "metadata": metadata, "status": {**crd["status"], "conditions": conditions}}
         return await self._write(changed, changed["status"]) is not None
+
+
+def _selectable(kind: CustomKind) -> list[str]:
+    """The fields that any version can be selected by."""
+    fields = kind.whole.fields
+    return sorted(fields({"metadata": {}})) if fields is not None else []
 
 
 def _convertible(kind: Kind, conversion: Conversion) -> Kind:
