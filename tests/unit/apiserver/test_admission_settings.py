@@ -187,3 +187,30 @@ async def test_only_bound_claims_of_a_class_that_allows_it_grow() -> None:
             claim["status"] = {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
             assert (await ask(made, "PUT", f"{url}/{name}/status", claim))[0] == 200
             assert (await ask(made, "PATCH", f"{url}/{name}", grown))[0] == (403 if name == "rigid" else 200)
+
+
+async def test_what_is_limited_needs_a_quota_that_covers_it() -> None:
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}
+    limited = [
+        {"resource": "persistentvolumeclaims", "matchContains": [".storageclass.storage.k8s.io/requests.storage"]},
+        {"resource": "pods", "matchScopes": [scope]},
+    ]
+    async with server(ResourceQuota={"limitedResources": limited}) as made:
+        high = {"metadata": {"name": "high"}, "value": 5}
+        await ask(made, "POST", "/apis/scheduling.k8s.io/v1/priorityclasses", high)
+        assert (await ask(made, "POST", f"{BASE}/pods", pod("plain")))[0] == 201
+        status, answer = await ask(made, "POST", f"{BASE}/pods", pod(priorityClassName="high"))
+        assert status == 403
+        assert answer["message"].endswith("insufficient quota to match these scopes: [{PriorityClass In [high]}]")
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        claims = f"{BASE}/persistentvolumeclaims"
+        assert (await ask(made, "POST", claims, {"metadata": {"name": "a"}, "spec": spec}))[0] == 201
+        gold = {"metadata": {"name": "b"}, "spec": {**spec, "storageClassName": "gold"}}
+        status, answer = await ask(made, "POST", claims, gold)
+        name = "gold.storageclass.storage.k8s.io/requests.storage"
+        assert status == 403 and answer["message"].endswith(f"insufficient quota to consume: {name}")
+        quota = {"metadata": {"name": "q"}, "spec": {"hard": {name: "5Gi"}}}
+        _, quota = await ask(made, "POST", f"{BASE}/resourcequotas", quota)
+        quota["status"] = {"hard": {name: "5Gi"}, "used": {name: "0"}}
+        await ask(made, "PUT", f"{BASE}/resourcequotas/q/status", quota)
+        assert (await ask(made, "POST", claims, gold))[0] == 201

@@ -22,7 +22,7 @@ from navarch.apiserver.admission.nodes import PodResizeValidator, PodTopologyLab
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
 from navarch.apiserver.admission.podsecurity import PodSecurity
 from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
-from navarch.apiserver.admission.resourcequota import ResourceQuota
+from navarch.apiserver.admission.resourcequota import Limited, ResourceQuota
 from navarch.apiserver.admission.runtimeclass import RuntimeClass
 from navarch.apiserver.admission.serviceaccount import ServiceAccount
 from navarch.apiserver.admission.settings import BadSettings, Settings, pod_security
@@ -112,6 +112,12 @@ def _owners(parts: Parts) -> Plugin:
     return OwnerReferencesPermissionEnforcement(parts.caches, parts.authorize)
 
 
+def _quota(parts: Parts) -> Plugin:
+    configuration = parts.settings.configurations.get("ResourceQuota") or {}
+    limited = [Limited.of(tree) for tree in configuration.get("limitedResources") or ()]
+    return ResourceQuota(parts.caches, parts.world, limited)
+
+
 PLUGINS: tuple[Entry, ...] = (
     _plain("AlwaysAdmit"),
     Entry("NamespaceLifecycle", True, lambda p: NamespaceLifecycle(p.caches)),
@@ -152,7 +158,7 @@ PLUGINS: tuple[Entry, ...] = (
         True,
         lambda p: ValidatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world, p.measures),
     ),
-    Entry("ResourceQuota", True, lambda p: ResourceQuota(p.caches, p.world)),
+    Entry("ResourceQuota", True, _quota),
     _plain("AlwaysDeny"),
 )
 """Upstream leaves NodeRestriction off and kubeadm turns it on; here every node's kubelet relies on it. Of upstream's plugins

@@ -8,8 +8,9 @@ charged by one write, which expects the quotas to be as they were when they were
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from navarch.api.podspec.resources import Amounts, amounts
@@ -24,6 +25,7 @@ from navarch.api.quota import (
     evaluator_of,
     is_terminating,
     missing,
+    requirements_of,
 )
 from navarch.apiserver.admission.chain import BasePlugin, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
@@ -38,6 +40,21 @@ from navarch.store.interface import ConflictError, Write
 QUOTAS = GroupResource("", "resourcequotas")
 ATTEMPTS = 50
 ZERO = Quantity(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What may only be taken where a quota covers it (a LimitedResource of ResourceQuotaConfiguration)."""
+
+    resource: GroupResource
+    contains: tuple[str, ...]
+    """Parts of the names of what is taken."""
+    scopes: tuple[Obj, ...]
+
+    @staticmethod
+    def of(tree: Obj) -> Limited:
+        resource = GroupResource(tree.get("apiGroup") or "", tree.get("resource") or "")
+        return Limited(resource, tuple(tree.get("matchContains") or ()), tuple(tree.get("matchScopes") or ()))
 
 
 class _Waiting(NamedTuple):
@@ -57,8 +74,8 @@ class _Waiting(NamedTuple):
 class ResourceQuota(BasePlugin):
     name = "ResourceQuota"
 
-    def __init__(self, caches: CacheSet, world: World) -> None:
-        self._caches, self._world = caches, world
+    def __init__(self, caches: CacheSet, world: World, limited: Sequence[Limited] = ()) -> None:
+        self._caches, self._world, self._limited = caches, world, limited
         self._quotas = caches[QUOTAS]
         self._waiting: dict[str, list[_Waiting]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
@@ -78,11 +95,13 @@ class ResourceQuota(BasePlugin):
                 return False
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return len(self._quotas) > 0
+        return len(self._quotas) > 0 or bool(self._limited)
 
     async def validate(self, request: AdmissionRequest) -> None:
         evaluator = evaluator_of(request.resource)
-        if evaluator is None or not _may_cost(request) or not self._quotas.range(request.namespace):
+        if evaluator is None or not _may_cost(request):
+            return
+        if not self._limited and not self._quotas.range(request.namespace):
             return
         namespace = request.namespace
         waiting = _Waiting(request, evaluator, asyncio.get_running_loop().create_future())
@@ -109,7 +128,7 @@ class ResourceQuota(BasePlugin):
             accepted: list[_Waiting] = []
             for waiting in batch:
                 try:
-                    _charge(quotas, waiting, self._world.now())
+                    _charge(quotas, waiting, self._world.now(), self._limited)
                 except StatusError as error:
                     waiting.settle(error)
                 else:
@@ -167,7 +186,7 @@ class _Running:
         return obj
 
 
-def _charge(quotas: list[_Running], waiting: _Waiting, now: float) -> None:
+def _charge(quotas: list[_Running], waiting: _Waiting, now: float, limited: Sequence[Limited]) -> None:
     """Raises 403, and then changes nothing."""
     request, evaluator = waiting.request, waiting.evaluator
     obj = request.object
@@ -175,12 +194,14 @@ def _charge(quotas: list[_Running], waiting: _Waiting, now: float) -> None:
     interested = [quota for quota in quotas if _concerns(quota, evaluator, obj)]
     for quota in interested:
         _check_known(request, quota, evaluator, obj)
-    if not interested:
+    if not interested and not limited:
         return
     usage = evaluator.usage(obj, now)
     if negative := sorted(name for name, value in usage.items() if value.nano < 0):
         raise refuse(request, f"quota usage is negative for resource(s): {','.join(negative)}")
     grown = _grown(usage, evaluator.usage(request.old, now)) if request.old is not None else usage
+    if limited and any(value.nano for value in grown.values()):
+        _check_covered(waiting, limited, usage, quotas, interested)
     charges: list[tuple[_Running, Amounts]] = []
     for quota in interested:
         was_there = request.old is not None and _concerns(quota, evaluator, request.old)
@@ -207,6 +228,29 @@ def _check_known(request: AdmissionRequest, quota: _Running, evaluator: Evaluato
         raise refuse(request, f"failed quota: {quota.entry.name}: {lacking}")
     if any(name not in quota.used for name in names):
         raise refuse(request, f"status unknown for quota: {quota.entry.name}, resources: {','.join(sorted(names))}")
+
+
+def _check_covered(
+    waiting: _Waiting, limited: Sequence[Limited], usage: Amounts, quotas: list[_Running], interested: list[_Running]
+) -> None:
+    request, evaluator = waiting.request, waiting.evaluator
+    obj = request.object
+    assert obj is not None
+    parts = [part for one in limited if one.resource == request.resource for part in one.contains]
+    taken = {name for name, value in usage.items() if value.nano and any(part in name for part in parts)}
+    covered = {name for quota in interested for name in evaluator.names(quota.hard)}
+    if uncovered := sorted(taken - covered):
+        raise refuse(request, f"insufficient quota to consume: {','.join(uncovered)}")
+    scopes = [scope for one in limited for scope in one.scopes if evaluator.in_scope(scope, obj)]
+    known = {
+        requirement["scopeName"]
+        for quota in quotas
+        for requirement in requirements_of(quota.entry.obj)
+        if evaluator.in_scope(requirement, obj)
+    }
+    if missed := [scope for scope in scopes if scope["scopeName"] not in known]:
+        shown = " ".join(f"{{{s['scopeName']} {s['operator']} [{' '.join(s.get('values') or ())}]}}" for s in missed)
+        raise refuse(request, f"insufficient quota to match these scopes: [{shown}]")
 
 
 def _grown(new: Amounts, old: Amounts) -> Amounts:
