@@ -17,6 +17,7 @@ from navarch.kubelet.context import KubeletConfig, container_ref
 from navarch.kubelet.cri import connect
 from navarch.kubelet.csi.registry import CsiRegistry
 from navarch.kubelet.csi.volumes import CsiVolumes
+from navarch.kubelet.dra.manager import ClaimManager
 from navarch.kubelet.hooks import run_hook
 from navarch.kubelet.kubelet import Kubelet
 from navarch.kubelet.probes import ProbeManager
@@ -61,7 +62,8 @@ class KubeletAgent:
         self.recorder = Recorder(client, world, "kubelet", config.node_name)
         self.kubelet = Kubelet(config, self.cri, client, world, self.recorder.emit)
         images = ImageVolumes(socket, self.kubelet.ensure_image)
-        self.csi = CsiRegistry(config.root, config.node_name, client, world, self._node)
+        claims = self.kubelet.claims = ClaimManager(config.root, client)
+        self.csi = CsiRegistry(config.root, config.node_name, client, world, self._node, {"DRAPlugin": claims})
         mounts = CsiVolumes(config.root, config.node_name, client, self.csi, self.kubelet.status_changed)
         self.kubelet.volumes_in_use = mounts.in_use
         look, allocatable = self.kubelet.sources.look, self.kubelet.allocatable

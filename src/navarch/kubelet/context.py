@@ -14,6 +14,7 @@ from navarch.kubelet.cgroups import Cgroups
 from navarch.kubelet.cri import Cri
 from navarch.kubelet.devices.manager import DeviceManager
 from navarch.kubelet.dns_config import NodeDns
+from navarch.kubelet.dra.manager import ClaimManager
 from navarch.kubelet.images import ImageManager
 from navarch.kubelet.parts import ContainerMounts, Emit, Probes, RunHook, Volumes
 from navarch.kubelet.relist import RuntimeCache
@@ -93,6 +94,7 @@ class Context:
     memory: int
     """The machine's, in bytes."""
     devices: DeviceManager
+    claims: ClaimManager | None
     neighbours: Callable[[str], Sequence[Obj]] = lambda uid: ()
     """The node's other pods that are not over, with what they were given."""
     freed: Callable[[], None] = lambda: None

@@ -20,6 +20,7 @@ from navarch.kubelet.context import Context, KubeletConfig
 from navarch.kubelet.cri import Cri, wait_until_ready
 from navarch.kubelet.devices.manager import DeviceManager
 from navarch.kubelet.dns_config import NodeDns, read_resolv_conf
+from navarch.kubelet.dra.manager import ClaimManager
 from navarch.kubelet.images import ImageManager
 from navarch.kubelet.parts import ContainerMounts, Probes, RunHook, Volumes
 from navarch.kubelet.pod_worker import PodWorker
@@ -71,6 +72,8 @@ class Kubelet:
         self._mirrors = Mirrors(client)
         self._static: StaticPods | None = None
         self._loose: set[asyncio.Task[None]] = set()
+        self.claims: ClaimManager | None = None
+        """Set by who puts the kubelet together, before `connect`."""
         self.devices = DeviceManager(config.root / "device-plugins", self.status_changed)
         self.volumes_in_use: Callable[[], Sequence[str]] = tuple
         """Attached volumes that pods have; set by who mounts them."""
@@ -100,6 +103,7 @@ class Kubelet:
             memory=machine.meminfo().get("MemTotal", 0),
             starts=asyncio.Semaphore(config.starts_at_once),
             devices=self.devices,
+            claims=self.claims,
             neighbours=self._neighbours,
             freed=self._freed,
         )

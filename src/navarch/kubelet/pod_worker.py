@@ -391,6 +391,8 @@ class PodWorker:
             return
         self._context.probes.forget(self.uid)
         await self._context.volumes.unmount(self.uid)
+        if self._context.claims is not None:
+            await self._context.claims.unprepare(self.uid)
         self._context.cgroups.remove(self.uid)
         self._volumes = None
         self._released = True

@@ -15,6 +15,8 @@ from navarch.kubelet.context import Context, container_ref
 from navarch.kubelet.cri import CriError, Tree
 from navarch.kubelet.devices.manager import DeviceError
 from navarch.kubelet.dns_config import dns_config, hostname, hosts_file
+from navarch.kubelet.dra.cdi import CdiError
+from navarch.kubelet.dra.manager import ClaimError
 from navarch.kubelet.env import ConfigError, environment, expand, service_variables
 from navarch.kubelet.images import ImageError
 from navarch.kubelet.pod_actions import Start
@@ -97,6 +99,7 @@ class Starter:
     async def mount(self, pod: Obj) -> Mapping[str, Any]:
         """The pod's volumes. Raises StartError."""
         await self._context.sources.ready(pod["metadata"]["uid"])
+        await self._prepare_claims(pod)
         try:
             return await self._context.volumes.mount(pod)
         except (asyncio.CancelledError, MemoryError):
@@ -104,6 +107,16 @@ class Starter:
         except Exception as error:
             self._context.emit(pod, "Warning", "FailedMount", str(error))
             raise StartError("ContainerCreating", "", 2.0) from error
+
+    async def _prepare_claims(self, pod: Obj) -> None:
+        if self._context.claims is None:
+            return
+        try:
+            await self._context.claims.prepare(pod)
+        except ClaimError as error:
+            text = f"Failed to prepare dynamic resources: {error}"
+            self._context.emit(pod, "Warning", "FailedPrepareDynamicResources", text)
+            raise StartError("ContainerCreating", "", 2.0) from None
 
     async def sandbox(self, pod: Obj, attempt: int, slot: Slot) -> str:
         """The id of a new, ready sandbox. Raises StartError."""
@@ -205,10 +218,11 @@ class Starter:
         mounts = [*context.container_mounts(seen, spec, volumes, lambda text: expand(text, values))]
         try:
             given = await context.devices.of(pod, spec["name"])
-        except DeviceError as error:
+            claimed = context.claims.of(pod, spec) if context.claims else {}
+        except (DeviceError, ClaimError, CdiError) as error:
             raise ConfigError(str(error)) from None
-        values |= given["envs"]
-        mounts += given["mounts"]
+        values |= {**given["envs"], **claimed.get("envs", {})}
+        mounts += [*given["mounts"], *claimed.get("mounts", ())]
         mounts += self._own_mounts(pod, item, [m.get("container_path", "") for m in mounts], ip)
         logs = context.config.pod_logs(pod) / spec["name"]
         logs.mkdir(parents=True, exist_ok=True)
@@ -216,7 +230,7 @@ class Starter:
             image_ref=image,
             environment=values,
             mounts=mounts,
-            devices=[*_devices(spec, volumes), *given["devices"]],
+            devices=[*_devices(spec, volumes), *given["devices"], *claimed.get("devices", ())],
             annotations=given["annotations"],
             attempt=item.attempt,
             log_path=f"{spec['name']}/{item.attempt}.log",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -30,6 +31,16 @@ RELIST_SECONDS = 60.0
 RETRY_SECONDS = 2.0
 REGISTRATION_SECONDS = 10.0
 WRITES = 5
+
+
+class Plugins(Protocol):
+    """Those who know what to do with another type of plugins."""
+
+    async def register(self, name: str, endpoint: Path, versions: Sequence[str]) -> None:
+        """Raises PluginError."""
+        ...
+
+    async def forget(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,17 @@ def with_driver(spec: Obj, driver: Driver | None, name: str) -> Obj:
 class CsiRegistry:
     """`root` is the kubelet's: sockets appear in its plugins_registry. `node` answers the Node as it was registered."""
 
-    def __init__(self, root: Path, name: str, client: Client, world: World, node: Callable[[], Obj]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        client: Client,
+        world: World,
+        node: Callable[[], Obj],
+        others: Mapping[str, Plugins] | None = None,
+    ) -> None:
+        self._others = others or {}
+        """Type of plugin -> who else knows what to do with it."""
         self._folder, self._name, self._client, self._world, self._node = (
             root / "plugins_registry",
             name,
@@ -68,8 +89,8 @@ class CsiRegistry:
             node,
         )
         self._drivers: dict[str, Driver] = {}
-        self._sockets: dict[Path, str] = {}
-        """Socket -> the name of the driver that registered by it."""
+        self._sockets: dict[Path, tuple[str, str]] = {}
+        """Socket -> type and name of the plugin that registered by it."""
         self._poke = asyncio.Event()
         self._watch: FolderWatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -115,7 +136,7 @@ class CsiRegistry:
         """Registers what has come and forgets what has gone. False where something is to be tried again."""
         there = {path for path in self._folder.rglob("*") if path.is_socket() and not path.name.startswith(".")}
         for gone in self._sockets.keys() - there:
-            await self._forget(self._sockets.pop(gone))
+            await self._forget(*self._sockets.pop(gone))
         well = True
         for socket in sorted(there - self._sockets.keys()):
             well &= await self._register(socket)
@@ -125,30 +146,37 @@ class CsiRegistry:
         registration = Endpoint(socket, codec)
         try:
             info = await registration.call(REGISTRATION, "GetInfo", {}, REGISTRATION_SECONDS)
-            if info.get("type") != "CSIPlugin":
-                self._sockets[socket] = ""
-                return True
-            name = info["name"]
+            kind, name, endpoint = info.get("type", ""), info.get("name", ""), Path(info.get("endpoint") or socket)
             try:
-                driver = await self._ask(name, Path(info.get("endpoint") or socket))
-                await self._publish(driver, name)
+                if kind in self._others:
+                    await self._others[kind].register(name, endpoint, info.get("supported_versions") or [])
+                    self._sockets[socket] = (kind, name)
+                elif kind == "CSIPlugin":
+                    await self._take(name, endpoint)
+                    self._sockets[socket] = (kind, name)
+                else:
+                    self._sockets[socket] = ("", "")
+                    return True
             except (PluginError, StatusError, ConnectionError, OSError) as error:
                 status = {"plugin_registered": False, "error": str(error)}
                 await registration.call(REGISTRATION, "NotifyRegistrationStatus", status, REGISTRATION_SECONDS)
                 raise
-            before, self._drivers[name] = self._drivers.get(name), driver
-            self._sockets[socket] = name
-            if before is not None:
-                await before.node.close()
             done = {"plugin_registered": True}
             await registration.call(REGISTRATION, "NotifyRegistrationStatus", done, REGISTRATION_SECONDS)
-            log.info("CSI driver %s is registered", name)
+            log.info("%s %s is registered", kind, name)
         except (PluginError, StatusError, ConnectionError, OSError) as error:
             log.warning("plugin at %s: %s", socket, error)
             return False
         finally:
             await registration.close()
         return True
+
+    async def _take(self, name: str, endpoint: Path) -> None:
+        driver = await self._ask(name, endpoint)
+        await self._publish(driver, name)
+        before, self._drivers[name] = self._drivers.get(name), driver
+        if before is not None:
+            await before.node.close()
 
     async def _ask(self, name: str, endpoint: Path) -> Driver:
         node = Endpoint(endpoint, codec)
@@ -163,12 +191,15 @@ class CsiRegistry:
         limit = info.get("max_volumes_per_node", 0)
         return Driver(name, node, frozenset(types), info.get("node_id", ""), segments, limit)
 
-    async def _forget(self, name: str) -> None:
-        if name in self._sockets.values() or (driver := self._drivers.pop(name, None)) is None:
+    async def _forget(self, kind: str, name: str) -> None:
+        if (kind, name) in self._sockets.values():
             return
-        await driver.node.close()
-        await self._publish(None, name)
-        log.info("CSI driver %s is gone", name)
+        if kind in self._others:
+            await self._others[kind].forget(name)
+        elif (driver := self._drivers.pop(name, None)) is not None:
+            await driver.node.close()
+            await self._publish(None, name)
+        log.info("%s %s is gone", kind, name)
 
     # -- the API
 

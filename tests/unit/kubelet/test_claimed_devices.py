@@ -1,0 +1,192 @@
+"""Devices that were claimed: prepared by a driver, described by CDI files, handed to containers, given back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from tests.support.apiserver import api_server
+
+from navarch.client.interface import Client
+from navarch.client.resources import NODES
+from navarch.kubelet.csi.registry import CsiRegistry
+from navarch.kubelet.csi.wire import codec as registration
+from navarch.kubelet.dra import cdi
+from navarch.kubelet.dra.cdi import CdiError
+from navarch.kubelet.dra.manager import CLAIMS, ClaimError, ClaimManager, codec
+from navarch.machinery.clock import RealWorld
+
+NAME, NS = "gpu.example.com", "default"
+SPEC = {
+    "cdiVersion": "0.6.0",
+    "kind": "example.com/gpu",
+    "containerEdits": {"env": ["DRIVER=1"]},
+    "devices": [
+        {"name": "a", "containerEdits": {"env": ["GPU=a"], "deviceNodes": [{"path": "/dev/gpu0"}]}},
+        {
+            "name": "b",
+            "containerEdits": {
+                "mounts": [{"hostPath": "/opt/b", "containerPath": "/lib/b", "options": ["ro", "bind"]}]
+            },
+        },
+        {"name": "hooked", "containerEdits": {"hooks": [{"hookName": "createContainer", "path": "/bin/x"}]}},
+    ],
+}
+
+
+def test_what_a_device_stands_for(tmp_path: Path) -> None:
+    (tmp_path / "gpu.json").write_text(json.dumps(SPEC))
+    (tmp_path / "broken.json").write_text("{")
+    made = cdi.edits_of(["example.com/gpu=a", "example.com/gpu=b"], [tmp_path])
+    assert made["envs"] == {"DRIVER": "1", "GPU": "a"}
+    assert made["devices"] == [{"container_path": "/dev/gpu0", "host_path": "/dev/gpu0", "permissions": "rwm"}]
+    assert made["mounts"] == [{"container_path": "/lib/b", "host_path": "/opt/b", "readonly": True}]
+    with pytest.raises(CdiError, match="unresolvable CDI devices example"):
+        cdi.edits_of(["example.com/gpu=z"], [tmp_path])
+    with pytest.raises(CdiError, match="hooks are not supported"):
+        cdi.edits_of(["example.com/gpu=hooked"], [tmp_path])
+
+
+class Driver:
+    """A DRA driver: its registration and its service on one socket, as many have it."""
+
+    def __init__(self, socket: Path) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.registered: Any = None
+        self._server = grpc.aio.server()
+        services = {
+            "pluginregistration.Registration": (registration, ("GetInfo", "NotifyRegistrationStatus")),
+            "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin": (codec, ("NodePrepareResources", "NodeUnprepareResources")),
+        }
+        for service, (tables, methods) in services.items():
+            handlers = {
+                method: grpc.unary_unary_rpc_method_handler(
+                    partial(self._answer, method),
+                    request_deserializer=partial(tables.decode, f"{method}Request"),
+                    response_serializer=partial(tables.encode, f"{method}Response"),
+                )
+                for method in methods
+            }
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._server.add_insecure_port(f"unix://{socket}")
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+
+    async def _answer(self, method: str, request: Any, context: Any) -> Any:
+        self.asked.append((method, request))
+        match method:
+            case "GetInfo":
+                return {"type": "DRAPlugin", "name": NAME, "supported_versions": ["v1.DRAPlugin"]}
+            case "NotifyRegistrationStatus":
+                self.registered = request
+                return {}
+            case "NodePrepareResources":
+                (claim,) = request["claims"]
+                if claim["name"] == "bad":
+                    return {"claims": {claim["uid"]: {"error": "it is broken"}}}
+                devices = [
+                    {"request_names": ["first"], "cdi_device_ids": ["example.com/gpu=a"]},
+                    {"request_names": ["second/sub"], "cdi_device_ids": ["example.com/gpu=b"]},
+                ]
+                return {"claims": {claim["uid"]: {"devices": devices}}}
+            case _:
+                return {"claims": {claim["uid"]: {} for claim in request["claims"]}}
+
+
+class Node:
+    def __init__(self, place: Path, client: Client, driver: Driver) -> None:
+        self.place, self.client, self.driver = place, client, driver
+        self.claims = ClaimManager(place, client, [place / "cdi"])
+
+    async def claim(self, name: str, *pods: str) -> None:
+        devices = {"requests": [{"name": n, "exactly": {"deviceClassName": "gpu"}} for n in ("first", "second")]}
+        await self.client.create(CLAIMS, {"metadata": {"name": name}, "spec": {"devices": devices}}, NS)
+        result = {"driver": NAME, "pool": "p", "device": "0"}
+        results = [{**result, "request": n} for n in ("first", "second")]
+        reserved = [{"resource": "pods", "name": uid, "uid": uid} for uid in pods]
+        status = {"status": {"allocation": {"devices": {"results": results}}, "reservedFor": reserved}}
+        await self.client.patch(CLAIMS, name, status, NS, subresource="status")
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    place = Path(tempfile.mkdtemp(prefix="dra-"))  # a socket's path is short
+    (place / "plugins_registry").mkdir()
+    (place / "cdi").mkdir()
+    (place / "cdi" / "gpu.json").write_text(json.dumps(SPEC))
+    driver = Driver(place / "plugins_registry" / "gpu-reg.sock")
+    async with api_server() as server:
+        made = await server.system.create(NODES, {"metadata": {"name": "n"}})
+        there = Node(place, server.system, driver)
+        registry = CsiRegistry(place, "n", server.system, RealWorld(), lambda: made, {"DRAPlugin": there.claims})
+        await driver.start()
+        registry.start()
+        for _ in range(200):
+            if driver.registered:
+                break
+            await asyncio.sleep(0.02)
+        try:
+            yield there
+        finally:
+            await registry.stop()
+            await driver.stop()
+            await there.claims.forget(NAME)
+            shutil.rmtree(place)
+
+
+def pod(uid: str, claim: str = "c") -> dict[str, Any]:
+    claims = [{"name": "gpu", "resourceClaimName": claim}]
+    return {"metadata": {"name": uid, "namespace": NS, "uid": uid}, "spec": {"resourceClaims": claims}}
+
+
+def container(request: str = "") -> dict[str, Any]:
+    return {"name": "c", "resources": {"claims": [{"name": "gpu", **({"request": request} if request else {})}]}}
+
+
+async def test_a_claim_is_prepared_once_shared_and_given_back_with_its_last_pod(node: Node) -> None:
+    assert node.driver.registered == {"plugin_registered": True}
+    await node.claim("c", "one", "two")
+    await node.claims.prepare(pod("one"))
+    await node.claims.prepare(pod("two"))
+    assert [method for method, _ in node.driver.asked].count("NodePrepareResources") == 1
+    whole = node.claims.of(pod("one"), container())
+    assert whole["envs"]["GPU"] == "a" and whole["mounts"]
+    assert not node.claims.of(pod("one"), container("second"))["devices"]
+    assert not node.claims.of(pod("one"), {"name": "other"})["envs"]
+    again = ClaimManager(node.place, node.client, [node.place / "cdi"])  # a kubelet that starts anew knows
+    assert again.of(pod("one"), container("first"))["envs"]["GPU"] == "a"
+    await node.claims.unprepare("one")
+    assert "NodeUnprepareResources" not in [method for method, _ in node.driver.asked]
+    await node.claims.unprepare("two")
+    assert node.driver.asked[-1][0] == "NodeUnprepareResources"
+    with pytest.raises(ClaimError, match="resource claim gpu is not prepared"):
+        node.claims.of(pod("two"), container())
+
+
+async def test_what_stands_in_the_way_is_told(node: Node) -> None:
+    with pytest.raises(ClaimError, match="failed to fetch ResourceClaim c"):
+        await node.claims.prepare(pod("one"))
+    await node.claim("c", "somebody-else")
+    with pytest.raises(ClaimError, match="pod one is not allowed to use resource claim c"):
+        await node.claims.prepare(pod("one"))
+    await node.claim("bad", "one")
+    with pytest.raises(ClaimError, match="NodePrepareResources failed for ResourceClaim bad: it is broken"):
+        await node.claims.prepare(pod("one", "bad"))
+    await node.driver.stop()
+    await node.claims.forget(NAME)
+    await node.claim("late", "one")
+    with pytest.raises(ClaimError, match=f"DRA driver {NAME} is not registered"):
+        await node.claims.prepare(pod("one", "late"))
