@@ -18,6 +18,8 @@ WINDOW_SECONDS = 60.0
 """How long a number that was wanted may still be acted on: a controller that was away, or slow."""
 ENDED = ("Succeeded", "Failed")
 ROOT = "/registry/"
+TRACKED = "batch.kubernetes.io/job-tracking"
+"""The finalizer of a job's pod that is not counted yet."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Ledger:
         """Replica numbers by the uid of whoever wanted them, newest last."""
         self._ended: defaultdict[str, dict[str, str]] = defaultdict(dict)
         """Phases of ended pods by their job's uid, and their own."""
+        self._to_count: defaultdict[str, set[str]] = defaultdict(set)
+        """Uids of pods that ended or were deleted before they were counted, by their job's."""
 
     def __getitem__(self, resource: str) -> dict[str, Obj]:
         """Objects by `namespace/name`, or by name. `resource`: `apps/deployments`, `core/pods`."""
@@ -101,6 +105,9 @@ class Ledger:
             return
         if owner["kind"] == "Job" and phase in ENDED:
             self._ended[owner["uid"]][new["metadata"]["uid"]] = phase
+        over = phase in ENDED or "deletionTimestamp" in new["metadata"]
+        if owner["kind"] == "Job" and over and TRACKED in (new["metadata"].get("finalizers") or ()):
+            self._to_count[owner["uid"]].add(new["metadata"]["uid"])
         if before is None and owner["kind"] == "ReplicaSet" and now - last_lost > WINDOW_SECONDS:
             live = sum(_lives(pod) for pod in self._owned(owner["uid"]))
             if live > (most := self._most(owner["uid"], now)):
@@ -179,6 +186,10 @@ class Ledger:
             true = {c["type"] for c in (job.get("status") or {}).get("conditions") or () if c["status"] == "True"}
             if outcome not in true:
                 found.append(f"job {name} is {sorted(true)}, not {outcome}: {job.get('status')}")
+            elif job["spec"]["completionMode"] == "NonIndexed":
+                counted = sum(job["status"].get(field) or 0 for field in ("succeeded", "failed"))
+                if counted != (were := len(self._to_count[job["metadata"]["uid"]])):
+                    found.append(f"job {name} counts {counted} pods, of {were}")
         for name, selector in expected.services.items():
             found += self._endpoints(name, selector)
         for name in expected.gone:
