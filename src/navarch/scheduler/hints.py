@@ -15,14 +15,14 @@ from navarch.machinery.types import Obj
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.terms import NO_TERMS, Term, Terms, terms_of
 
-NODE, POD, VOLUME, OTHER = "node", "pod", "volume", "other"
+NODE, POD, VOLUME, DEVICE, OTHER = "node", "pod", "volume", "device", "other"
 
 
 class Happening(NamedTuple):
     """`old` is None where something came, `new` where it went. Pods are those with a node, or with room kept for them."""
 
     what: str
-    """node, pod, volume (claims, volumes, classes, drivers), or other."""
+    """node, pod, volume (claims, volumes, classes, drivers), device (claims, classes, slices), or other."""
     old: Obj | None
     new: Obj | None
 
@@ -163,6 +163,7 @@ _HINTS: Mapping[str, Callable[[PodInfo, Happening], bool]] = {
     "NodeResourcesFit": _fit,
     "PodTopologySpread": _spread,
     "InterPodAffinity": _interpod,
+    "DynamicResources": lambda pod, happening: happening.what in (DEVICE, NODE),
     "VolumeBinding": _volumes,
     "VolumeRestrictions": _volumes,
     "VolumeZone": _volumes,

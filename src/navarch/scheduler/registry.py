@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from navarch.machinery.types import Obj
 from navarch.scheduler.plugins import (
+    DynamicResources,
     ImageLocality,
     InterPodAffinity,
     NodeAffinity,
@@ -35,7 +36,8 @@ from navarch.scheduler.terms import spread_of
 GROUP: Final = "navarch.scheduler.plugins"
 PREEMPTION: Final = "DefaultPreemption"
 DEVICES: Final = "DynamicResources"
-AFTER_FILTERS: Final = (DEVICES, PREEMPTION)
+AFTER_FILTERS: Final = (PREEMPTION,)
+"""Plugins that only come after the filters."""
 ALWAYS: Final = frozenset(("SchedulingGates", "PrioritySort", "DefaultBinder"))
 """Part of the queue and of binding, not of the cycle; they cannot be switched off."""
 DEFAULT_WEIGHTS: Final[Mapping[str, int]] = {
@@ -51,6 +53,7 @@ DEFAULT_WEIGHTS: Final[Mapping[str, int]] = {
     "VolumeZone": 0,
     "PodTopologySpread": 2,
     "InterPodAffinity": 2,
+    "DynamicResources": 0,
     "NodeResourcesBalancedAllocation": 1,
     "ImageLocality": 1,
 }
@@ -102,6 +105,7 @@ BUILT_IN: Final[Mapping[str, Callable[[int, Obj], Plugin]]] = {
     "VolumeZone": _fixed(VolumeZone),
     "PodTopologySpread": _spread,
     "InterPodAffinity": _interpod,
+    "DynamicResources": _fixed(DynamicResources),
     "NodeResourcesBalancedAllocation": lambda weight, args: NodeResourcesBalancedAllocation(
         weight, _resources(args.get("resources"))
     ),

@@ -19,8 +19,10 @@ from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.consulting import Consultation
 from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
+from navarch.scheduler.devicebinding import ClaimBinder, Given
 from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.hints import VOLUME, Happening, may_help
+from navarch.scheduler.plugins.dynamicresources import given_on
 from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.preemption import Preemption, Preemptor
@@ -52,6 +54,7 @@ class Scheduler:
         self._extenders = [Extender(extender) for extender in self._config.extenders]
         self._consulting = False
         """Extenders are being asked about a pod: nobody else is scheduled meanwhile."""
+        self._claims = ClaimBinder(client, world)
         self._recorders: dict[str, Recorder] = {}
         self._writers: dict[str, Writer] = {}
         self._cycles: dict[str, Cycle] = {}
@@ -220,22 +223,34 @@ class Scheduler:
             self._wake()
 
     def _assume(self, info: PodInfo, decision: Decision) -> None:
-        """The pod counts as placed from now on; its volumes are promised."""
-        storage, choice = self.cluster.around.storage, Choice()
-        if info.claims:
-            slot = self.cluster.nodes.slot(decision.node)
-            node = self.cluster.nodes.objects[slot] if slot is not None else None
-            chosen = VolumeBinding.choose(info, storage, node) if node is not None else "the node is gone"
-            if isinstance(chosen, str):
-                log.warning("volumes of %s: %s", info.key, chosen)
-                self._queue.failed(info.key, self._world.now(), at_once=True)
-                return
-            choice = chosen
-            storage.promise(choice, decision.node)
+        """The pod counts as placed from now on; its volumes and devices are promised."""
+        choice, given = self._promised(info, decision.node)
+        if isinstance(choice, str):
+            log.warning("claims of %s: %s", info.key, choice)
+            self._queue.failed(info.key, self._world.now(), at_once=True)
+            return
         self._assumed[info.key] = info.uid
         self.cluster.nominations.remove(info.uid)
         self.cluster.nodes.set_pod(info, decision.node)
-        self._start(self._bind(info, decision, choice), patient=bool(choice))
+        self._start(self._bind(info, decision, choice, given), patient=bool(choice))
+
+    def _promised(self, info: PodInfo, name: str) -> tuple[Choice | str, list[Given]]:
+        """What becomes of a pod's claims on its node, marked as taken; or why that is no longer possible."""
+        around, slot = self.cluster.around, self.cluster.nodes.slot(name)
+        node = self.cluster.nodes.objects[slot] if slot is not None else None
+        if not info.claims and not info.obj["spec"].get("resourceClaims"):
+            return Choice(), []
+        if node is None:
+            return "the node is gone", []
+        choice = VolumeBinding.choose(info, around.storage, node) if info.claims else Choice()
+        given = given_on(info, around.devices, node)
+        if isinstance(choice, str) or isinstance(given, str):
+            return choice if isinstance(choice, str) else str(given), []
+        around.storage.promise(choice, name)
+        for claim, allocation in given:
+            if allocation is not None:
+                around.devices.pending[claim["metadata"]["uid"]] = allocation
+        return choice, given
 
     def _failed(self, info: PodInfo, decision: Decision, preemption: Preemption, now: float) -> None:
         """It fits nowhere: room is made for it where that is possible; until then it waits."""
@@ -284,16 +299,20 @@ class Scheduler:
 
     # -- what comes of it
 
-    async def _bind(self, info: PodInfo, decision: Decision, choice: Choice) -> None:
+    async def _bind(self, info: PodInfo, decision: Decision, choice: Choice, given: list[Given]) -> None:
         try:
             if choice:
                 await self._volumes.bind(choice, decision.node)
+            if given:
+                await self._claims.bind(info, given)
             await self._bind_pod(info, decision.node)
         except (*FAILURES, NotBound, ExtenderFailed) as error:
             self._unassume(info, error)
         finally:
             if choice:
                 self.cluster.around.storage.forget(choice)
+            for claim, _ in given:
+                self.cluster.around.devices.pending.pop(claim["metadata"]["uid"], None)
 
     async def _bind_pod(self, info: PodInfo, node: str) -> None:
         writer = self._writers[info.scheduler]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from navarch.machinery.selectors import EVERYTHING, LabelSelector, from_label_selector
 from navarch.machinery.types import Key, Obj
+from navarch.scheduler.devices import Devices
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.storage import Storage
 from navarch.scheduler.terms import Labels, selector_of
@@ -23,6 +24,7 @@ class Surroundings:
     """(kind, key) -> spec.selector of replica sets, stateful sets and replication controllers."""
     budgets: dict[Key, Obj] = field(default_factory=dict)
     """PodDisruptionBudgets."""
+    devices: Devices = field(default_factory=Devices)
     storage: Storage = field(default_factory=Storage)
     _selectors: dict[tuple[object, ...], LabelSelector] = field(default_factory=dict)
 

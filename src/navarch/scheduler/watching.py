@@ -10,7 +10,8 @@ from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Resource
 from navarch.machinery.types import Key, Obj, key_of
-from navarch.scheduler.hints import NODE, OTHER, POD, VOLUME, Happening
+from navarch.scheduler.devicebinding import CLAIMS
+from navarch.scheduler.hints import DEVICE, NODE, OTHER, POD, VOLUME, Happening
 from navarch.scheduler.nodes import Nodes
 from navarch.scheduler.nominations import Nominations
 from navarch.scheduler.podinfo import PodInfo
@@ -40,6 +41,8 @@ class Cluster:
         return Cluster(Nodes(), Surroundings(), Nominations())
 
 
+DEVICE_CLASSES = Resource("resource.k8s.io", "v1", "deviceclasses", namespaced=False)
+SLICES = Resource("resource.k8s.io", "v1", "resourceslices", namespaced=False)
 STORAGE = (
     resources.STORAGE_CLASSES,
     resources.PERSISTENT_VOLUMES,
@@ -49,6 +52,7 @@ STORAGE = (
     CAPACITIES,
     ATTACHMENTS,
 )
+DEVICES = (DEVICE_CLASSES, SLICES, CLAIMS)
 
 
 class Watching:
@@ -70,7 +74,7 @@ class Watching:
             resources.SERVICES: self._service_changed,
             resources.DISRUPTION_BUDGETS: self._budget_changed,
             **{resource: self._owner_handler(kind) for kind, resource in OWNERS.items()},
-            **{resource: self._storage_handler(resource) for resource in STORAGE},
+            **{resource: self._storage_handler(resource) for resource in (*STORAGE, *DEVICES)},
             resources.NODES: self._node_changed,
             resources.PODS: self._pod_changed,
         }
@@ -150,7 +154,7 @@ class Watching:
         return handler
 
     def _storage_handler(self, resource: Resource) -> Callable[[Obj | None, Obj | None], None]:
-        storage = self._cluster.around.storage
+        storage, devices = self._cluster.around.storage, self._cluster.around.devices
         table: dict[Any, Obj] = {
             resources.STORAGE_CLASSES: storage.classes,
             resources.PERSISTENT_VOLUMES: storage.volumes,
@@ -159,6 +163,9 @@ class Watching:
             CSI_DRIVERS: storage.drivers,
             CAPACITIES: storage.capacities,
             ATTACHMENTS: storage.attachments,
+            DEVICE_CLASSES: devices.classes,
+            SLICES: devices.slices,
+            CLAIMS: devices.claims,
         }[resource]
 
         def handler(old: Obj | None, new: Obj | None) -> None:
@@ -168,7 +175,7 @@ class Watching:
                 table.pop(place, None)
             else:
                 table[place] = new
-            self._happened(Happening(VOLUME, old, new))
+            self._happened(Happening(DEVICE if resource in DEVICES else VOLUME, old, new))
 
         return handler
 

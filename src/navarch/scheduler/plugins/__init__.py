@@ -8,6 +8,7 @@ renewed for changed nodes. A `UsagePlugin` depends on what is requested on the n
 from __future__ import annotations
 
 from navarch.scheduler.plugins.affinity import NodeAffinity
+from navarch.scheduler.plugins.dynamicresources import DynamicResources
 from navarch.scheduler.plugins.images import ImageLocality
 from navarch.scheduler.plugins.interpod import InterPodAffinity
 from navarch.scheduler.plugins.nodename import NodeName
@@ -19,6 +20,7 @@ from navarch.scheduler.plugins.volumelimits import NodeVolumeLimits, VolumeRestr
 from navarch.scheduler.plugins.volumes import VolumeBinding, VolumeZone
 
 __all__ = [
+    "DynamicResources",
     "ImageLocality",
     "InterPodAffinity",
     "NodeAffinity",
