@@ -315,7 +315,7 @@ def v3_document(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[
     for op in found:
         path = paths.setdefault(op.path, {})
         path[op.method] = _v3_operation(op, GroupVersion(group, version))
-        path.setdefault("parameters", [_v3_parameter(name, "path", "string", "") for name in _path_names(op.path)])
+        path |= _parameters(_v3_parameter(name, "path", "string", "") for name in _path_names(op.path))
     reached = _reached((name for op in found for name in (op.body, op.answer)), extra or {})
     shaped = {name: {**_as_v3(node), **_V3_SHAPES.get(name, {})} for name, node in reached.items()}
     components = {"schemas": shaped, "securitySchemes": _SECURITY}
@@ -324,6 +324,12 @@ def v3_document(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[
 
 def _path_names(path: str) -> list[str]:
     return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _parameters(found: Iterable[Obj]) -> Obj:
+    """Go writes no empty list, and what it read with one would not be what it reads of its own copy."""
+    parameters = list(found)
+    return {"parameters": parameters} if parameters else {}
 
 
 def _v3_parameter(name: str, place: str, type_: str, description: str) -> Obj:
@@ -341,7 +347,7 @@ def _v3_operation(op: Operation, gv: GroupVersion) -> Obj:
         "tags": [f"{gv.group.split('.')[0] or 'core'}_{gv.version}"],
         "description": op.description,
         "operationId": op.id,
-        "parameters": [_v3_parameter(name, "query", *_QUERY[name]) for name in op.query],
+        **_parameters(_v3_parameter(name, "query", *_QUERY[name]) for name in op.query),
         "responses": _answers(op, {"content": {media: {"schema": answer} for media in op.media}}),
         "x-kubernetes-action": op.action,
         "x-kubernetes-group-version-kind": op.gvk,
@@ -368,7 +374,7 @@ def v2_tree(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> Ob
     for gv, op in found:
         path = paths.setdefault(op.path, {})
         path[op.method] = _v2_operation(op, gv)
-        path.setdefault("parameters", [_v2_parameter(name, "path", "string", "") for name in _path_names(op.path)])
+        path |= _parameters(_v2_parameter(name, "path", "string", "") for name in _path_names(op.path))
     reached = _reached((name for _, op in found for name in (op.body, op.answer)), extra or {})
     return {
         "swagger": "2.0",
@@ -408,7 +414,7 @@ def _v2_operation(op: Operation, gv: GroupVersion) -> Obj:
         "schemes": ["https"],
         "tags": [f"{gv.group.split('.')[0] or 'core'}_{gv.version}"],
         "operationId": op.id,
-        "parameters": parameters,
+        **_parameters(parameters),
         "responses": _answers(op, {"schema": answer}),
         "x-kubernetes-action": op.action,
         "x-kubernetes-group-version-kind": op.gvk,

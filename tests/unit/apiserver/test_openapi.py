@@ -60,6 +60,13 @@ def test_every_reference_of_a_v3_document_leads_somewhere(gv: tuple[str, str]) -
     assert document["paths"]
 
 
+def test_documents_hold_no_empty_lists_of_parameters() -> None:
+    for document in (orjson.loads(openapi.v3_document("apps", "v1", KINDS)), openapi.v2_tree(KINDS)):
+        for path in document["paths"].values():
+            operations = [value for value in path.values() if isinstance(value, dict)]
+            assert [] not in [holder.get("parameters") for holder in (path, *operations)]
+
+
 def test_patch_says_that_it_validates_fields_and_of_which_kind() -> None:
     document = orjson.loads(openapi.v3_document("apps", "v1", KINDS))
     patch = document["paths"][DEPLOYMENTS + "/{name}"]["patch"]
