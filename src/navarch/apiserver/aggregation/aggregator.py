@@ -57,6 +57,15 @@ class Learned(NamedTuple):
     """Its /openapi/v2."""
 
 
+class Merged(NamedTuple):
+    """An answer, and what it was made of."""
+
+    local: bytes
+    generation: int
+    body: bytes
+    etag: str
+
+
 class Aggregator:
     def __init__(self, server: ApiServer, extensions: Extensions) -> None:
         self._server = server
@@ -65,6 +74,10 @@ class Aggregator:
         """By group and version."""
         self._by_name: dict[str, Remote] = {}
         self._learned: dict[str, Learned] = {}
+        self._merged: dict[str, Merged] = {}
+        """Aggregated discovery, by its media type."""
+        self._generation = 0
+        """Grows whenever an APIService changes, or what is known of a server."""
         self._queue: WorkQueue[str] = WorkQueue(server.world)
         self._workers: list[asyncio.Task[None]] = []
         self._cache = server.caches[API_SERVICE]
@@ -87,6 +100,7 @@ class Aggregator:
         obj = entry.obj if entry else previous.obj if previous else None
         if obj is None:
             return
+        self._generation += 1
         name = obj["metadata"]["name"]
         old = self._by_name.get(name)
         new = remote_of(obj) if entry else None
@@ -122,6 +136,7 @@ class Aggregator:
 
     def _forget(self) -> None:
         """Documents that name what is served are made anew."""
+        self._generation += 1
         self._server.routes.forget_documents()
 
     # -- judging and learning
@@ -258,20 +273,30 @@ class Aggregator:
             return None
         asked = {"accept": request.headers.get("accept", "")}
         answer = local.handle(Request("GET", request.path, "", asked, b"", request.connection), parts)
+        if answer and "as=APIGroupDiscoveryList" in answer.content_type and len(parts) == 1:
+            return self._answered(request, answer, own)
         tree = orjson.loads(answer.body) if answer and isinstance(answer.body, bytes) else None
         if len(parts) == 2:
             merged = {"kind": "APIGroup", "apiVersion": "v1", **merging.group(tree, parts[1], own)}
             return Response(200, dump(merged, is_pretty(request)))
-        assert answer and tree
-        if tree["kind"] == "APIGroupList":
-            return Response(200, dump(merging.group_list(tree, own, self._priority), is_pretty(request)))
-        known = {name: learned.discovery for name, learned in self._learned.items()}
-        body = orjson.dumps(merging.aggregated(tree, own, known, self._priority))
-        etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
+        assert tree
+        return Response(200, dump(merging.group_list(tree, own, self._priority), is_pretty(request)))
+
+    def _answered(self, request: Request, local: Response, own: Sequence[Remote]) -> Response:
+        """Aggregated discovery, kept until anything in it changes: clients ask for it often, and it is long."""
+        assert isinstance(local.body, bytes)
+        kept = self._merged.get(local.content_type)
+        if kept is None or kept.local != local.body or kept.generation != self._generation:
+            known = {name: learned.discovery for name, learned in self._learned.items()}
+            merged = merging.aggregated(orjson.loads(local.body), own, known, self._priority)
+            body = orjson.dumps(merged)
+            kept = Merged(local.body, self._generation, body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+            self._merged[local.content_type] = kept
+        _, _, body, etag = kept
         headers = [("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "public")]
         if request.headers.get("if-none-match") == etag:
             return Response(304, b"", headers=headers)
-        return Response(200, body, answer.content_type, headers)
+        return Response(200, body, local.content_type, headers)
 
     def _priority(self, group: str) -> int:
         """The highest that any of the group's APIServices asks for."""
