@@ -1,7 +1,8 @@
 """script/bench hollow: a large cluster of hollow nodes, API server, controllers and scheduler in one process.
 
-A Deployment gets all its pods running, rolls over to a new template, and goes; then an idle cluster of many nodes: what it
-writes, and what it costs. All through the ordinary parts, only the containers are missing.
+A Deployment gets all its pods running, rolls over to a new template, and goes; a Job of many short pods; a DaemonSet on every
+node, and its update; then an idle cluster of many nodes: what it writes, and what it costs. All through the ordinary
+parts, only the containers are missing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import uvloop
 
 from bench.report import Report, write_json
 from navarch.apiserver.server import ApiServer
-from navarch.client.resources import DEPLOYMENTS
+from navarch.client.resources import DAEMON_SETS, DEPLOYMENTS, JOBS
 from navarch.machinery.types import GroupResource
 from navarch.testing.inside import api_server, control_plane
 from navarch.testing.options import Options
@@ -74,6 +75,42 @@ async def rollout(report: Report, nodes: int, replicas: int) -> None:
         report.add("deleted, and no pod left", round(gone, 1), "")
 
 
+async def job(report: Report, nodes: int, pods: int) -> None:
+    """Pods that have ended as soon as they run, a tenth of them at a time."""
+    template = deployment(1)["spec"]["template"]
+    template["metadata"]["annotations"] = {"navarch.hollow/run-seconds": "0.01"}
+    template["spec"]["restartPolicy"] = "Never"
+    spec = {"completions": pods, "parallelism": max(pods // 10, 1), "template": template}
+    options = Options(controllers=True, scheduler=True, nodes=nodes)
+
+    def complete() -> bool:
+        found = server.lookup(GroupResource("batch", "jobs"), "default", "work") or {}
+        return "completionTime" in (found.get("status") or {})
+
+    async with api_server() as server, control_plane(server, options):
+        await server.system.create(JOBS, {"metadata": {"name": "work"}, "spec": spec}, "default")
+        report.add(f"a Job of {pods} pods, {spec['parallelism']} at a time", round(await until(complete), 1), "")
+
+
+async def daemons(report: Report, nodes: int) -> None:
+    options = Options(controllers=True, scheduler=True, nodes=nodes)
+
+    def current(generation: int) -> bool:
+        status = (server.lookup(GroupResource("apps", "daemonsets"), "default", "web") or {}).get("status") or {}
+        counts = [status.get(field) for field in ("numberAvailable", "updatedNumberScheduled")]
+        return status.get("observedGeneration") == generation and counts == [nodes] * 2
+
+    async with api_server() as server, control_plane(server, options):
+        template = deployment(1)["spec"]
+        del template["replicas"]
+        template["updateStrategy"] = {"rollingUpdate": {"maxUnavailable": "10%"}}
+        await server.system.create(DAEMON_SETS, {"metadata": {"name": "web"}, "spec": template}, "default")
+        report.add(f"a DaemonSet on {nodes} nodes", round(await until(lambda: current(1)), 1), "")
+        patch = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "app:2"}]}}}}
+        await server.system.patch(DAEMON_SETS, "web", patch, "default", type="strategic")
+        report.add("updated, a tenth at a time", round(await until(lambda: current(2)), 1), "")
+
+
 async def idle(report: Report, nodes: int, seconds: float) -> None:
     options = Options(controllers=True, scheduler=True, nodes=nodes)
     async with api_server() as server, control_plane(server, options):
@@ -102,6 +139,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="script/bench hollow", description=__doc__)
     parser.add_argument("--nodes", type=int, default=100, help="for the Deployment")
     parser.add_argument("--replicas", type=int, default=1000)
+    parser.add_argument("--job-pods", type=int, default=2000)
+    parser.add_argument("--daemon-nodes", type=int, default=500)
     parser.add_argument("--idle-nodes", type=int, default=1000)
     parser.add_argument("--idle-seconds", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -109,6 +148,8 @@ def main() -> None:
     report = Report("Hollow nodes", ["what", "measured", "at most"])
     report.begin()
     uvloop.run(rollout(report, options.nodes, options.replicas))
+    uvloop.run(job(report, options.nodes, options.job_pods))
+    uvloop.run(daemons(report, options.daemon_nodes))
     uvloop.run(idle(report, options.idle_nodes, options.idle_seconds))
     write_json(options.json, [report])
 
