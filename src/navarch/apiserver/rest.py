@@ -355,7 +355,10 @@ class Rest:
         call = Call(user=request.user, version=registry.kind.hub, warnings=request.warnings, note=request.note)
         call.namespace, call.name, call.subresource = target.namespace, target.name, target.subresource
         asked, body = connecting.options_of(request, target)
+        before = dict(asked)
         await registry.review(call, "CONNECT", asked, body)
+        if asked != before:
+            connecting.take(request, target, asked)
         return await carried(request, target)
 
     async def _virtual(

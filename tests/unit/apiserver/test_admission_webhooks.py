@@ -384,3 +384,14 @@ async def test_what_webhooks_do_is_counted(tmp_path: Path) -> None:
             f'{start}_rejection_count{{{labels},error_type="calling_webhook_error",rejection_code="500"}} 1',
             f'{start}_admission_duration_seconds_count{{{labels},rejected="true"}} 2',
         } <= lines
+
+
+async def test_tunnels_lead_where_webhooks_say(tmp_path: Path) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    moved = {"op": "replace", "path": "/container", "value": "elsewhere"}
+    async with rig(tmp_path, lambda path, request: patch(moved)) as r:
+        await r.ask("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        assert (await r.ask("POST", "/api/v1/namespaces/default/pods", pod))[0] == 201
+        await r.hooks("mutating", {"rules": [rule("pods/exec", operations=("CONNECT",))]})
+        status, answer = await r.ask("POST", "/api/v1/namespaces/default/pods/p/exec?command=ls&container=c")
+        assert (status, answer["message"]) == (400, "container elsewhere is not valid for pod p")

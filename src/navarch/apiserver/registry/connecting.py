@@ -56,3 +56,13 @@ def options_of(request: Request, target: RequestInfo) -> tuple[Obj, Body]:
     if target.subresource == "proxy":
         tree["path"] = "/" + "/".join(target.parts) if target.parts else ""
     return tree, Body("", "v1", kind)
+
+
+def take(request: Request, target: RequestInfo, tree: Obj) -> None:
+    """Makes the request ask for what admission has made of its options."""
+    for name in _OPTIONS[target.resource, target.subresource][1]:
+        value = tree.get(name)
+        if isinstance(value, list):
+            request.query[name] = [str(item) for item in value]
+        else:
+            request.query[name] = ["true" if value is True else str(value or "")]
