@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from navarch.api.podspec import checks
+from navarch.api.podspec.resources import aggregate, amounts
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.quantity import Quantity
@@ -47,18 +48,52 @@ def _amount(name: str, text: str, path: str, errs: FieldErrors) -> Quantity:
     return value
 
 
-def validate_resources(resources: Obj, path: str, claims: Collection[str | None], errs: FieldErrors) -> None:
+def _pod_resource_name(name: str, path: str, errs: FieldErrors) -> None:
+    if name not in COMPUTE and not name.startswith("hugepages-"):
+        errs.not_supported(path, name, (*COMPUTE, "hugepages-"))
+
+
+def validate_pod_resources(spec: Obj, resources: Obj, path: str, errs: FieldErrors) -> None:
+    """What a pod asks for as a whole (KEP-2837), beside what its containers do."""
+    if (spec.get("os") or {}).get("name") == "windows":
+        errs.forbidden(path, "may not be set for a windows pod")
+        return
+    if resources.get("claims"):
+        errs.forbidden(f"{path}.claims", "claims may not be set for Resources at pod-level")
+    validate_resources({k: v for k, v in resources.items() if k != "claims"}, path, (), errs, _pod_resource_name)
+    given = {side: amounts(resources.get(side)) for side in ("requests", "limits")}
+    for side in given:
+        for name, value in sorted(aggregate(spec, side).items()):
+            limit = given[side].get(name)
+            if limit is not None and value > limit and (side == "requests" or name.startswith("hugepages-")):
+                why = f"must be greater than or equal to aggregate container {side} of {value}"
+                errs.invalid(f"{path}.{side}[{name}]", str(limit), why)
+    for index, container in enumerate(spec.get("containers") or ()):
+        for name, value in amounts((container.get("resources") or {}).get("limits")).items():
+            limit = given["limits"].get(name)
+            if limit is not None and value > limit:
+                at = f"{path}.containers[{index}][{name}].limits"
+                errs.invalid(at, str(value), f"must be less than or equal to pod limits of {limit}")
+
+
+def validate_resources(
+    resources: Obj,
+    path: str,
+    claims: Collection[str | None],
+    errs: FieldErrors,
+    check_name: Callable[[str, str, FieldErrors], None] = container_resource_name,
+) -> None:
     limits: dict[str, Quantity] = {}
     listed: Obj = resources.get("limits") or {}
     wanted: Obj = resources.get("requests") or {}
     for name, text in listed.items():
         at = f"{path}.limits[{name}]"
-        container_resource_name(name, at, errs)
+        check_name(name, at, errs)
         limits[name] = _amount(name, text, at, errs)
         _huge_page(name, limits[name], at, errs)
     for name, text in wanted.items():
         at = f"{path}.requests[{name}]"
-        container_resource_name(name, at, errs)
+        check_name(name, at, errs)
         value = _amount(name, text, at, errs)
         _huge_page(name, value, at, errs)
         limit = limits.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from navarch.api.podspec import checks, containers, scheduling
-from navarch.api.podspec.quantities import validate_resources
+from navarch.api.podspec.quantities import validate_pod_resources, validate_resources
 from navarch.api.podspec.security import validate_pod_security
 from navarch.api.podspec.volumes import validate_volumes
 from navarch.machinery import names
@@ -60,7 +60,7 @@ def _validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str, is_po
     if spec.get("ephemeralContainers"):
         containers.validate_ephemeral_containers(spec, path, around, errs)
     if resources := spec.get("resources"):
-        validate_resources(resources, f"{path}.resources", (), errs)
+        validate_pod_resources(spec, resources, f"{path}.resources", errs)
     if spec.get("hostNetwork"):
         _host_network(spec, path, is_pod, errs)
     if (policy := spec.get("restartPolicy")) not in RESTART_POLICIES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from navarch.api.kind import Kind
@@ -109,6 +109,12 @@ def refuse(request: AdmissionRequest, why: str) -> StatusError:
         metadata = request.object.get("metadata") or {}
         name = metadata.get("name") or metadata.get("generateName", "")
     return errors.forbidden(request.resource, name or "Unknown", why)
+
+
+def aggregated(texts: Iterable[str]) -> str:
+    """Several messages as one; each is said once (utilerrors.Aggregate)."""
+    found = list(dict.fromkeys(texts))
+    return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
 
 
 PODS = GroupResource("", "pods")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from navarch.api.admissionregistration.expressions import CONDITION, Scope
 from navarch.api.kind import Version
 from navarch.apiserver import codec
+from navarch.apiserver.admission.chain import aggregated
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import kind_of, resource_of
 from navarch.apiserver.auth.interface import Attributes, Decision
@@ -77,7 +78,7 @@ class Conditions:
         if not failures:
             return True
         if self._fail:
-            raise Failed(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
+            raise Failed(aggregated(failures))
         return False
 
 

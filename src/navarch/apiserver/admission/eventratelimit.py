@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from navarch.apiserver.admission.chain import BasePlugin
+from navarch.apiserver.admission.chain import BasePlugin, aggregated
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.machinery import errors
 from navarch.machinery.clock import World
@@ -96,4 +96,4 @@ class EventRateLimit(BasePlugin):
             if not buckets.take(key, now):
                 reached.append(f"limit reached on type {buckets.limit.kind} for key {key}")
         if reached:
-            raise errors.too_many_requests(reached[0] if len(reached) == 1 else f"[{', '.join(reached)}]")
+            raise errors.too_many_requests(aggregated(reached))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from navarch.api.podspec.resources import Amounts, aggregate, amounts
-from navarch.apiserver.admission.chain import PODS, BasePlugin, refuse
+from navarch.apiserver.admission.chain import PODS, BasePlugin, aggregated, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery.quantity import Quantity
@@ -53,7 +53,7 @@ class LimitRanger(BasePlugin):
         problems = pod_problems if request.resource == PODS else claim_problems
         for limits in self._limits(request):
             if found := list(problems(obj, limits)):
-                raise refuse(request, found[0] if len(found) == 1 else f"[{', '.join(found)}]")
+                raise refuse(request, aggregated(found))
 
 
 def complete(pod: Obj, limits: list[Obj]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from navarch.api.podspec import resources
 from navarch.api.resourcenames import is_extended
-from navarch.apiserver.admission.chain import PODS, BasePlugin, creates_pod, refuse
+from navarch.apiserver.admission.chain import PODS, BasePlugin, aggregated, creates_pod, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import errors
@@ -78,9 +78,8 @@ class AlwaysPullImages(BasePlugin):
             if container.get("imagePullPolicy") != "Always":
                 errs.not_supported(f"{path}.imagePullPolicy", container.get("imagePullPolicy", ""), ["Always"])
         if errs:
-            texts = [refuse(request, str(item)).message for item in errs.items]
             error = refuse(request, "")
-            error.message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+            error.message = aggregated(refuse(request, str(item)).message for item in errs.items)
             raise error
 
 

@@ -17,7 +17,7 @@ from navarch.api.podsecurity.levels import (
     reasons,
 )
 from navarch.api.podsecurity.reading import Finding
-from navarch.apiserver.admission.chain import PODS, BasePlugin, refuse
+from navarch.apiserver.admission.chain import PODS, BasePlugin, aggregated, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet, Entry
 from navarch.machinery import errors, trees
@@ -115,7 +115,7 @@ class PodSecurity(BasePlugin):
             request.annotate(f"{PREFIX}exempt", "runtimeClass")
             return
         if errs:
-            request.annotate(f"{PREFIX}error", f"Failed to parse policy: {_aggregate(errs)}")
+            request.annotate(f"{PREFIX}error", f"Failed to parse policy: {aggregated(map(str, errs.items))}")
         known: dict[Standard, list[Finding]] = {}
 
         def judged(standard: Standard) -> list[Finding]:
@@ -220,8 +220,3 @@ def _changes_images(new: Obj, old: Obj) -> bool:
     return any(
         c["name"] not in before or before[c["name"]] != c.get("image") for c in new.get("ephemeralContainers") or ()
     )
-
-
-def _aggregate(errs: FieldErrors) -> str:
-    texts = [str(item) for item in errs.items]
-    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
