@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.hollow import cluster, until
 
 from navarch.apiserver.server import ApiServer
-from navarch.client.resources import DEPLOYMENTS, EVENTS
+from navarch.client.resources import DEPLOYMENTS
 from navarch.controllers import objects
 from navarch.controllers.autoscaling.decision import AUTOSCALERS
 from navarch.machinery.types import GroupResource, Obj
@@ -65,11 +65,12 @@ async def test_a_deployment_grows_with_what_its_pods_use() -> None:
         assert (status["currentReplicas"], status["desiredReplicas"]) == (2, 4)
         assert status["currentMetrics"][0]["resource"]["current"] == {"averageValue": "1Mi"}
 
-        async def told() -> list[str]:
-            return [e["reason"] for e in (await client.list(EVENTS, NS)).items if e["involvedObject"]["name"] == "h"]
+        def told() -> bool:
+            events = (entry.obj for entry in server.registries[GroupResource("", "events")].cache.range(NS))
+            about = [event["reason"] for event in events if event["involvedObject"]["name"] == "h"]
+            return "SuccessfulRescale" in about
 
-        await until("events are written", lambda: len(server.registries[GroupResource("", "events")].cache.range(NS)))
-        assert "SuccessfulRescale" in await told()
+        await until("it is told", told)
 
 
 async def test_what_cannot_be_scaled_or_measured_is_told() -> None:
