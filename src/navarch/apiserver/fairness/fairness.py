@@ -148,11 +148,12 @@ class Fairness:
         flows = self._flows
 
         def run(request: Request) -> Response | Awaitable[Response]:
-            info = request.info
+            info, user = request.info, request.user
             if info.is_resource:
-                key = (request.user, info.verb, info.resource, info.namespace, info.group, info.subresource)
+                what = (info.verb, info.resource, info.namespace, info.group, info.subresource)
             else:
-                key = (request.user, info.verb, info.path)
+                what = (info.verb, info.path)
+            key = (user.name, user.groups, what)
             flow = flows.get(key) or self._flow(request, info, key)
             level = flow.level
             if info.verb != "watch" and is_long_running(info):
