@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,8 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._home = tempfile.TemporaryDirectory(prefix="navarch-")
+        collecting = gc.isenabled()
+        gc.disable()  # what a start makes is there to stay: passes over everything would take as long as all the rest
         try:
             if self._beside:
                 self._process = _start_beside(self.directory, self._options)
@@ -113,6 +116,9 @@ class Cluster:
         except BaseException:
             self._end()
             raise
+        finally:
+            if collecting:
+                gc.enable()
         return self
 
     def __exit__(self, *_: object) -> None:
