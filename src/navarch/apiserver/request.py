@@ -29,6 +29,8 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+PATCH_NOTE = "patch.webhook.admission.k8s.io/"
+"""Begins the keys of notes that say what bodies say: they are for logs that have bodies."""
 ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from tests.support.apiserver import api_server
 from tests.support.requests import Connection, send
 from tests.support.webhook import patch, webhook
 
+from navarch.apiserver.audit.log import LogFile
+from navarch.apiserver.audit.policy import parse
 from navarch.apiserver.request import Request, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
 
@@ -56,6 +60,24 @@ async def test_of_webhooks(tmp_path: Path) -> None:
         }
         assert orjson.loads(found[f"{mutation}1"])["mutated"] is False
         assert found[f"failed-open.{mutation}1"] == "two.example.com"
+
+
+@pytest.mark.parametrize("level", ["Metadata", "Request"])
+async def test_patches_are_logged_where_bodies_are(tmp_path: Path, level: str) -> None:
+    operation = {"op": "add", "path": "/data", "value": {"a": "b"}}
+    log = LogFile(path=tmp_path / "audit.log")
+    policy = parse(f"{{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{{level: {level}}}]}}".encode())
+    config = replace(CONFIG, audit=(policy, log))
+    async with webhook(tmp_path, lambda *_: patch(operation)) as hook, api_server(config=config) as server:
+        base = {"sideEffects": "None", "admissionReviewVersions": ["v1"], "rules": RULES}
+        hooks = [{**base, "name": "one.example.com", "clientConfig": hook.client("/one")}]
+        await make(server, "mutatingwebhookconfigurations", {"metadata": {"name": "c"}, "webhooks": hooks})
+        assert (await send(server, "POST", MAPS, {"metadata": {"name": "a"}}, token="t"))[0] == 201
+    noted = orjson.loads(log.path.read_bytes().splitlines()[-1])["annotations"]
+    assert "mutation.webhook.admission.k8s.io/round_0_index_0" in noted
+    found = noted.get("patch.webhook.admission.k8s.io/round_0_index_0", "null")
+    said = {"configuration": "c", "webhook": "one.example.com", "patch": [operation], "patchType": "JSONPatch"}
+    assert orjson.loads(found) == (said if level == "Request" else None)
 
 
 async def test_of_policies() -> None:

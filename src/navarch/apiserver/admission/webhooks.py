@@ -17,6 +17,7 @@ from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import CONFIGURATIONS, GROUP, NAMESPACES, Matcher
 from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.auth.interface import Attributes, Decision
+from navarch.apiserver.request import PATCH_NOTE
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import WebhookError, Webhooks
 from navarch.machinery import errors
@@ -180,7 +181,7 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
             changed = False
             try:
                 verdict = await self._measured(request, Asked(hook, version), True)
-                changed = await self._patch(request, hook, version, verdict)
+                changed = await self._patch(request, Asked(hook, version), verdict, where)
             except CallFailed as error:
                 if hook.fails:
                     raise errors.internal(str(error)) from None
@@ -195,13 +196,14 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
                 rounds.invoked.add(hook.uid)
         rounds.end(request)
 
-    async def _patch(self, request: AdmissionRequest, hook: Hook, version: Version, verdict: Verdict) -> bool:
+    async def _patch(self, request: AdmissionRequest, asked: Asked, verdict: Verdict, where: str) -> bool:
         """Whether the webhook's patch changed the object. Raises CallFailed, and StatusError 500."""
         from navarch.apiserver.admission.changing import Inapplicable, patched, put
         from navarch.apiserver.admission.evaluation import converted, shown
 
         if not verdict.patch:
             return False
+        hook, version = asked
         operations = _operations(hook, verdict.patch)
         if not operations:
             return False
@@ -214,9 +216,17 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
         assert tree is not None
         try:
             changed = patched(tree, operations)
-            return await converted(lambda: put(request, version, changed))
+            differs = await converted(lambda: put(request, version, changed))
         except Inapplicable as error:
             raise errors.internal(str(error)) from None
+        note: Obj = {
+            "configuration": hook.configuration,
+            "webhook": hook.name,
+            "patch": operations,
+            "patchType": "JSONPatch",
+        }
+        request.annotate(f"{PATCH_NOTE}{where}", orjson.dumps(note).decode())
+        return differs
 
 
 def _operations(hook: Hook, patch: bytes) -> list[Any]:

@@ -11,7 +11,7 @@ import orjson
 from navarch.apiserver import negotiate
 from navarch.apiserver.audit.policy import LEVELS, METADATA, REQUEST, REQUEST_RESPONSE, Verdict
 from navarch.apiserver.auth.interface import Attributes, Decision
-from navarch.apiserver.request import Request, Response, User
+from navarch.apiserver.request import PATCH_NOTE, Request, Response, User
 from navarch.machinery import protobuf
 from navarch.machinery.clock import rfc3339_micro
 from navarch.machinery.errors import StatusError
@@ -77,7 +77,10 @@ class Record:
             event["responseObject"] = answer
         event["requestReceivedTimestamp"] = rfc3339_micro(self.received)
         event["stageTimestamp"] = rfc3339_micro(self.at)
-        if annotations := {**request.annotations, **_decided(request.decision)}:
+        annotations = {**request.annotations, **_decided(request.decision)}
+        if verdict.level < REQUEST:
+            annotations = {k: v for k, v in annotations.items() if not k.startswith(PATCH_NOTE)}
+        if annotations:
             event["annotations"] = annotations
         return event
 
