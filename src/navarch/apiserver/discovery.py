@@ -111,7 +111,7 @@ class Discovery:
                 cidrs = [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address}]
                 return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": cidrs}
             case ["apis"]:
-                groups = [self._listed(group) for group in self.groups()]
+                groups = [self._group(group) for group in self.groups() if self._current(group)]
                 return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
             case ["apis", group] if group in self.groups():
                 return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
@@ -122,18 +122,20 @@ class Discovery:
             case _:
                 return None
 
+    def _current(self, group: str) -> list[str]:
+        """The versions that the old form of discovery tells. Retired ones are left out: clients that search it by plain
+        names (the Python clients, kopf) would find things twice. Who asks for a retired version by its full name (kubectl,
+        Helm) reads the aggregated form."""
+        return [version for version in self.versions(group) if not self._retired(GroupVersion(group, version))]
+
     def _group(self, group: str) -> Obj:
-        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self.versions(group)]
+        shown = self._current(group) or self.versions(group)
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in shown]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
-    def _listed(self, group: str) -> Obj:
-        """The group as /apis has it. A group of retired versions only is nobody's preference: clients that look a resource
-        up by its plain name (kopf's) would find it twice."""
-        found = self._group(group)
-        served = [version for gv, kinds in self._by_version.items() if gv.group == group for _, version in kinds]
-        if all(version.deprecation for version in served):
-            found["preferredVersion"] = {"groupVersion": "", "version": ""}
-        return found
+    def _retired(self, gv: GroupVersion) -> bool:
+        """Whether upstream has this version no longer."""
+        return all(version.deprecation and not kind.typed_items for kind, version in self._by_version[gv])
 
     def _resources(self, gv: GroupVersion) -> Obj | None:
         served = self._by_version.get(gv)

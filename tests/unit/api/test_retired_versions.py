@@ -6,9 +6,13 @@ import copy
 from typing import Any
 
 import pytest
+from tests.support.apiserver import api_server
+from tests.support.requests import send
 
 from navarch.api import scheme
 from navarch.apiserver import codec
+from navarch.apiserver.request import User
+from navarch.apiserver.server import ApiServerConfig
 from navarch.machinery.types import GroupVersion
 
 PATH = {"path": "/a", "pathType": "ImplementationSpecific"}
@@ -203,3 +207,22 @@ def test_every_retired_version_says_what_to_use_instead() -> None:
         for version in kind.versions[1:]:
             if "beta" in version.version:
                 assert f"{version.gv} {kind.kind} is deprecated in v1." in version.deprecation, version
+
+
+async def test_retired_versions_are_told_in_aggregated_discovery_only() -> None:
+    """So kubectl finds them by their full names, and clients that search by plain names find nothing twice."""
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    async with api_server(
+        config=ApiServerConfig(fixed_tokens={"root": User("root", groups=("system:masters",))})
+    ) as server:
+        _, old = await send(server, "GET", "/apis", token="root")
+        listed = {group["name"]: [v["version"] for v in group["versions"]] for group in old["groups"]}
+        assert listed["apps"] == ["v1"]
+        assert listed["autoscaling"] == ["v2", "v1"]
+        assert "extensions" not in listed
+        _, whole = await send(server, "GET", "/apis", token="root", headers={"accept": accept})
+        found = {item["metadata"]["name"]: [v["version"] for v in item["versions"]] for item in whole["items"]}
+        assert found["apps"] == ["v1", "v1beta2", "v1beta1"]
+        assert found["extensions"] == ["v1beta1"]
+        for path in ("/apis/extensions", "/apis/extensions/v1beta1", "/apis/apps/v1beta1"):
+            assert (await send(server, "GET", path, token="root"))[0] == 200
