@@ -131,7 +131,8 @@ class ApiServer:
         """Versions of groups that extension servers serve."""
         self._registering = Registering(self)
         self.metrics = Metrics()
-        parts = Parts(self.caches, world, self.decide, self.webhooks, config.admission, Measures(self.metrics))
+        measures = Measures(self.metrics)
+        parts = Parts(self.caches, world, self.decide, self.webhooks, config.admission, measures, lambda: self.system)
         self.admission = Chain(standard_plugins(parts))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)

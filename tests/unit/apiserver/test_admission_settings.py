@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from tests.support.apiserver import api_server
 from tests.support.requests import send
@@ -18,6 +19,7 @@ from navarch.cluster.access import AccessFiles, BadFile
 
 Obj = dict[str, Any]
 BASE = "/api/v1/namespaces/default"
+NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 TOKENS = {"t": User("admin", groups=("system:masters",)), "u": User("plain")}
 
 
@@ -149,6 +151,47 @@ async def test_namespaces_choose_nodes() -> None:
         _, answer = await ask(made, "POST", f"{BASE}/pods", pod())
         assert answer["spec"]["nodeSelector"] == {"env": "test"}
         assert (await ask(made, "POST", f"{BASE}/pods", pod("q", nodeSelector={"env": "live"})))[0] == 403
+
+
+async def test_namespaces_come_with_what_is_in_them() -> None:
+    async with server("NamespaceAutoProvision") as made:
+        url = "/api/v1/namespaces/new/configmaps"
+        assert (await ask(made, "POST", f"{url}?dryRun=All", {"metadata": {"name": "a"}}))[0] == 404
+        assert (await ask(made, "POST", url, {"metadata": {"name": "a"}}))[0] == 201
+        assert (await ask(made, "GET", "/api/v1/namespaces/new"))[1]["status"] == {"phase": "Active"}
+        assert (await ask(made, "DELETE", "/api/v1/namespaces/other/configmaps/a"))[0] == 404
+        assert (await ask(made, "GET", "/api/v1/namespaces/other"))[0] == 404
+
+
+async def test_namespaces_say_what_pods_tolerate() -> None:
+    wide: Obj = {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}
+    five: Obj = {"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 5}
+    any_a: Obj = {"key": "a", "operator": "Exists"}
+    configuration: Obj = {"default": [five], "whitelist": [any_a, wide, {"operator": "Exists", "effect": "NoExecute"}]}
+    async with server("PodTolerationRestriction", PodTolerationRestriction=configuration) as made:
+
+        async def tolerated(name: str, *tolerations: Obj, **container: Any) -> Any:
+            body = pod(name, tolerations=list(tolerations))
+            body["spec"]["containers"][0] |= container
+            status, answer = await ask(made, "POST", f"{BASE}/pods", body)
+            if status != 201:
+                return status, answer["message"]
+            return [t for t in answer["spec"]["tolerations"] if t.get("key", "") not in NODE_TAINTS]
+
+        assert await tolerated("p") == [five]
+        assert await tolerated("q", any_a) == [any_a]
+        requests = {"requests": {"cpu": "1"}}
+        assert await tolerated("r", {**five, "tolerationSeconds": 3}, resources=requests) == [five, wide]
+        why = "pod tolerations (possibly merged with namespace default tolerations) conflict with its {} whitelist"
+        assert await tolerated("s", {"key": "b", "operator": "Exists"}) == (500, why.format("cluster"))
+        notes = {"defaultTolerations": "", "tolerationsWhitelist": orjson.dumps([any_a]).decode()}
+        annotations = {f"scheduler.alpha.kubernetes.io/{key}": value for key, value in notes.items()}
+        await ask(made, "PATCH", BASE, {"metadata": {"annotations": annotations}})
+        assert await tolerated("t", any_a) == (500, why.format("namespace"))
+        exists = orjson.dumps([{"operator": "Exists"}]).decode()
+        annotations["scheduler.alpha.kubernetes.io/tolerationsWhitelist"] = exists
+        await ask(made, "PATCH", BASE, {"metadata": {"annotations": annotations}})
+        assert await tolerated("u", any_a) == [any_a]
 
 
 async def test_bound_pods_get_their_nodes_zone_and_resizes_must_fit_it() -> None:

@@ -1,17 +1,20 @@
 """Plugins that are off unless --enable-admission-plugins names them. Sources: plugin/pkg/admission (alwayspullimages,
-antiaffinity, deny, extendedresourcetoleration, namespace/exists, network/denyserviceexternalips, podnodeselector)."""
+antiaffinity, deny, extendedresourcetoleration, namespace/autoprovision, namespace/exists, network/denyserviceexternalips,
+podnodeselector)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from navarch.api.podspec import resources
+from navarch.api.podspec.resources import amounts
 from navarch.api.resourcenames import is_extended
 from navarch.apiserver.admission.chain import PODS, BasePlugin, aggregated, creates_pod, refuse
 from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.watchcache import CacheSet
+from navarch.client import resources
+from navarch.client.interface import Client
 from navarch.machinery import errors
-from navarch.machinery.errors import FieldErrors
+from navarch.machinery.errors import FieldErrors, StatusError
 from navarch.machinery.types import GroupResource, Obj
 
 NAMESPACES, SERVICES = GroupResource("", "namespaces"), GroupResource("", "services")
@@ -35,6 +38,28 @@ class AlwaysDeny(BasePlugin):
 
     async def validate(self, request: AdmissionRequest) -> None:
         raise refuse(request, "admission control is denying all modifications")
+
+
+class NamespaceAutoProvision(BasePlugin):
+    """A namespace comes with the first object in it."""
+
+    name = "NamespaceAutoProvision"
+
+    def __init__(self, caches: CacheSet, client: Callable[[], Client]) -> None:
+        self._namespaces, self._client = caches[NAMESPACES], client
+
+    def concerns(self, request: AdmissionRequest) -> bool:
+        return request.kind.namespaced and request.operation == "CREATE"
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        name = request.namespace
+        if request.dry_run or not name or self._namespaces.get("", name) is not None:
+            return
+        try:
+            await self._client().create(resources.NAMESPACES, {"metadata": {"name": name}})
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise refuse(request, error.message) from None
 
 
 class NamespaceExists(BasePlugin):
@@ -129,7 +154,7 @@ class ExtendedResourceToleration(BasePlugin):
             name
             for field in ("containers", "initContainers")
             for container in spec.get(field) or ()
-            for name in resources.amounts((container.get("resources") or {}).get("requests"))
+            for name in amounts((container.get("resources") or {}).get("requests"))
             if is_extended(name)
         }
         tolerations: list[Obj] = spec.get("tolerations") or []

@@ -34,6 +34,7 @@ from navarch.apiserver.admission.storage import (
 from navarch.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import Webhooks
+from navarch.client.interface import Client
 from navarch.machinery.clock import World
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Parts:
     webhooks: Webhooks
     settings: Settings
     measures: Measures
+    client: Callable[[], Client]
+    """The server's own, once it is there."""
 
 
 class Entry(NamedTuple):
@@ -82,6 +85,20 @@ def _exists(parts: Parts) -> Plugin:
     from navarch.apiserver.admission.optional import NamespaceExists
 
     return NamespaceExists(parts.caches)
+
+
+def _provision(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.optional import NamespaceAutoProvision
+
+    return NamespaceAutoProvision(parts.caches, parts.client)
+
+
+def _tolerations(parts: Parts) -> Plugin:
+    from navarch.apiserver.admission.tolerations import PodTolerationRestriction
+
+    configuration = parts.settings.configurations.get("PodTolerationRestriction") or {}
+    defaults, allowed = configuration.get("default") or (), configuration.get("whitelist") or ()
+    return PodTolerationRestriction(parts.caches, defaults, allowed)
 
 
 def _node_selector(parts: Parts) -> Plugin:
@@ -120,6 +137,7 @@ def _quota(parts: Parts) -> Plugin:
 
 PLUGINS: tuple[Entry, ...] = (
     _plain("AlwaysAdmit"),
+    _optional("NamespaceAutoProvision", _provision),
     Entry("NamespaceLifecycle", True, lambda p: NamespaceLifecycle(p.caches)),
     _optional("NamespaceExists", _exists),
     _plain("LimitPodHardAntiAffinityTopology"),
@@ -132,6 +150,7 @@ PLUGINS: tuple[Entry, ...] = (
     _optional("PodNodeSelector", _node_selector),
     Entry("Priority", True, lambda p: Priority(p.caches)),
     Entry("DefaultTolerationSeconds", True, lambda p: DefaultTolerationSeconds()),
+    _optional("PodTolerationRestriction", _tolerations),
     _optional("EventRateLimit", _event_rates),
     _plain("ExtendedResourceToleration"),
     Entry("DefaultStorageClass", True, lambda p: DefaultStorageClass(p.caches)),
@@ -162,7 +181,7 @@ PLUGINS: tuple[Entry, ...] = (
     _plain("AlwaysDeny"),
 )
 """Upstream leaves NodeRestriction off and kubeadm turns it on; here every node's kubelet relies on it. Of upstream's plugins
-there are not: NamespaceAutoProvision, ImagePolicyWebhook, PodTolerationRestriction, and those of kinds that are not served."""
+there are not: ImagePolicyWebhook, and those of kinds that are not served."""
 
 
 def check(settings: Settings) -> None:
