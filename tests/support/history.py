@@ -9,15 +9,18 @@ one order holds for all keys together is then checked by revisions: they order a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from operator import or_
 from typing import Literal
 
 Kind = Literal["create", "update", "delete", "get"]
-ABSENT = ""
+ABSENT, UNSEEN = "", "?"
 NEVER = math.inf
-MAX_STEPS = 2_000_000
+MAX_STEPS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -78,36 +81,65 @@ def unexplained(operations: Sequence[Operation], lists: Sequence[Listed] = ()) -
 
 def _explained(operations: list[Operation]) -> bool:
     """Depth first: next comes any operation that began before the first answer among those that are left."""
-    shown = {o.value for o in operations if o.kind == "get"} | {o.expects for o in operations if o.done}
-    operations = sorted(operations, key=lambda o: (o.ended, o.value not in shown, o.began))
-    answered = sum(o.ended != NEVER for o in operations)
+    answered = sorted((o for o in operations if o.ended != NEVER), key=lambda o: o.ended)
+    unanswered = _unanswered(operations)
+    begins = sorted(range(len(answered)), key=lambda i: answered[i].began)
+    times = [answered[i].began for i in begins]
+    begun = [0, *accumulate((1 << i for i in begins), or_)]
+    everything = begun[-1]
     tried: set[tuple[int, str, int]] = set()
-    stack: list[tuple[int, str, int, int]] = [(0, ABSENT, 0, 0)]
-    steps = 0
-    while stack:
-        taken, state, revision, count = stack.pop()
-        if count == answered:
+    stack: list[tuple[int, str, int]] = [(0, ABSENT, 0)]
+    for _ in range(MAX_STEPS):
+        if not stack:
+            return False
+        taken, state, revision = stack.pop()
+        if taken & everything == everything:
             return True
-        steps += 1
-        if steps > MAX_STEPS:
-            raise RuntimeError(f"{operations[0].key}: too many orders to try")
-        horizon = next(o.ended for i, o in enumerate(operations) if not taken >> i & 1)
-        following: list[tuple[int, str, int, int]] = []
-        for index, operation in enumerate(operations):
-            if taken >> index & 1 or operation.began > horizon:
-                continue
+        horizon = answered[(~taken & (taken + 1)).bit_length() - 1].ended
+        following: list[tuple[int, str, int]] = []
+        left = begun[bisect_right(times, horizon)] & ~taken
+        while left:
+            bit = left & -left
+            left ^= bit
+            operation = answered[bit.bit_length() - 1]
             for after in operation.effects(state):
-                now = operation.revision if operation.done and operation.revision else revision
-                if operation.kind != "get" and operation.revision and operation.revision <= revision:
-                    continue
-                if now < revision:
-                    continue
-                entry = (taken | 1 << index, after, now)
-                if entry not in tried:
-                    tried.add(entry)
-                    following.append((*entry, count + (operation.ended != NEVER)))
-        stack.extend(reversed(following))
-    return False
+                _step(operation, taken | bit, after, revision, following)
+        for number, operation in enumerate(unanswered):
+            bit = 1 << len(answered) + number if operation.kind == "delete" and operation.expects is None else 0
+            if operation.began <= horizon and not taken & bit:
+                for after in operation.effects(state):
+                    _step(operation, taken | bit, after, revision, following)
+        fresh = [entry for entry in following if entry not in tried]
+        tried.update(fresh)
+        stack.extend(reversed(fresh))
+    raise RuntimeError(f"{operations[0].key}: too many orders to try")
+
+
+def _step(operation: Operation, taken: int, after: str, revision: int, following: list[tuple[int, str, int]]) -> None:
+    """Adds where the operation leads, if revisions go forward."""
+    if operation.revision:
+        if operation.revision < revision or (operation.kind != "get" and operation.revision == revision):
+            return
+        revision = operation.revision
+    following.append((taken, after, revision))
+
+
+def _unanswered(operations: list[Operation]) -> list[Operation]:
+    """Operations without an answer, as few as explain as much. What nobody ever saw is all the same value: of those that
+    do the same, the first is enough. They need not be kept from happening twice, as what they expect never comes back
+    (values are unique), and revisions that were seen go forward; only deletions of anything are counted."""
+    seen = {o.expects: 0 for o in operations if o.expects}
+    seen |= {o.value: o.revision for o in operations if o.done and o.value != ABSENT}
+    found: dict[object, Operation] = {}
+    for operation in sorted((o for o in operations if o.ended == NEVER), key=lambda o: o.began):
+        if operation.kind in ("create", "update"):
+            known = operation.value in seen
+            value, revision = (operation.value, seen[operation.value]) if known else (UNSEEN, 0)
+            operation = replace(operation, value=value, revision=revision)
+            found.setdefault((operation.kind, value, operation.expects), operation)
+        elif operation.kind == "delete":
+            found.setdefault(operation.expects or id(operation), operation)
+    return list(found.values())
 
 
 def _disordered(operations: Sequence[Operation], lists: Sequence[Listed]) -> list[str]:

@@ -9,6 +9,7 @@ the events of a commit arrive before the commit returns, so a read of the cache 
 from __future__ import annotations
 
 import asyncio
+import gc
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ import orjson
 from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Change, Fanout
 from navarch.machinery.types import GroupResource, Obj
-from navarch.store.interface import Event, Store, WatchHandle
+from navarch.store.interface import KV, Event, Page, Store, WatchHandle
 
 if TYPE_CHECKING:
     from navarch.apiserver.customresources.cache import CustomCache
@@ -78,6 +79,10 @@ class Entry:
         _decoded.append(self)
         if len(_decoded) > DECODED:
             _decoded.popleft()._obj = None
+
+    def show(self, obj: Obj | None) -> None:
+        """Has `obj` for the entry's tree, until it is told otherwise."""
+        self._obj = obj
 
     def data_at(self, revision: int) -> bytes:
         """The bytes with another resourceVersion: a deleted object carries that of its deletion."""
@@ -171,16 +176,19 @@ class ResourceCache:
 
     def entry(self, key: str, value: bytes, revision: int, obj: Obj | None = None) -> Entry:
         """Makes an entry from what is stored."""
+        if obj is None:
+            return self._built(key, value, revision, orjson.loads(value))
+        obj["metadata"]["resourceVersion"] = str(revision)
+        entry = self._built(key, value, revision, obj)
+        entry.keep(obj)
+        return entry
+
+    def _built(self, key: str, value: bytes, revision: int, obj: Obj) -> Entry:
         cut = self._cut
         data = b"".join((value[:cut], b"%d" % revision, value[cut:]))
         rest = key[len(self.prefix) :]
         namespace, _, name = rest.partition("/") if self.kind.namespaced else ("", "", rest)
-        if obj is None:
-            return Entry(key, namespace, name, data, cut, revision, self.kind, orjson.loads(value))
-        obj["metadata"]["resourceVersion"] = str(revision)
-        entry = Entry(key, namespace, name, data, cut, revision, self.kind, obj)
-        entry.keep(obj)
-        return entry
+        return Entry(key, namespace, name, data, cut, revision, self.kind, obj)
 
     def load(self, entries: Iterable[Entry]) -> None:
         """Adds entries in key order, at start."""
@@ -189,6 +197,19 @@ class ResourceCache:
             self._keys.append(entry.key)
             for listener in self._listeners:
                 listener(entry, None)
+
+    def load_stored(self, kv: KV) -> None:
+        """Adds an object in key order, at start. Listeners find its tree, which goes afterwards."""
+        obj = orjson.loads(kv.value)
+        entry = self._built(kv.key, kv.value, kv.mod_revision, obj)
+        self._entries[kv.key] = entry
+        self._keys.append(kv.key)
+        if self._listeners:
+            obj["metadata"]["resourceVersion"] = str(kv.mod_revision)
+            entry.show(obj)
+            for listener in self._listeners:
+                listener(entry, None)
+            entry.show(None)
 
     def apply(self, event: Event) -> None:
         """Takes in one event of the store, and tells the watchers."""
@@ -263,22 +284,37 @@ class CacheSet:
         return self._caches.get(resource)
 
     async def start(self) -> None:
-        """Loads everything, then follows the store."""
-        revision, start = 0, ""
-        while True:
-            page = await self.store.range(ROOT, start=start, limit=LOAD_PAGE, revision=revision)
-            revision = page.revision
-            for kv in page.kvs:
-                if (cache := self._cache_of(kv.key)) is not None:
-                    cache.load((cache.entry(kv.key, kv.value, kv.mod_revision),))
-            if not page.remaining:
-                break
-            start = page.kvs[-1].key + "\0"
-            await asyncio.sleep(0)
-        self.revision = revision
+        """Loads everything, then follows the store. The garbage collector would look at all that is there again and
+        again, and find nothing."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self.revision = await self._load()
+        finally:
+            if collects:
+                gc.enable()
+        revision = self.revision
         for cache in self._caches.values():
             cache.fanout.start(revision)
         self._handle = self.store.watch(ROOT, revision + 1, self._sink)
+
+    async def _load(self) -> int:
+        """Everything, at the revision that it returns. One page is read while the one before it is decoded."""
+
+        async def page(start: str, revision: int) -> Page:
+            return await self.store.range(ROOT, start=start, limit=LOAD_PAGE, revision=revision, counted=False)
+
+        following = asyncio.ensure_future(page("", 0))
+        while True:
+            found = await following
+            if found.remaining:
+                following = asyncio.ensure_future(page(found.kvs[-1].key + "\0", found.revision))
+                await asyncio.sleep(0)  # lets it begin
+            for kv in found.kvs:
+                if (cache := self._cache_of(kv.key)) is not None:
+                    cache.load_stored(kv)
+            if not found.remaining:
+                return found.revision
 
     async def fresh(self) -> int:
         """Waits until the caches show everything acknowledged before the call; returns the revision they show."""

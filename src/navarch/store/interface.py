@@ -109,8 +109,11 @@ class Store(Protocol):
         """The key as of `revision` (0: now)."""
         ...
 
-    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
-        """Keys with the prefix, in byte order of UTF-8, from `start` on (inclusive; "" from the first)."""
+    async def range(
+        self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0, counted: bool = True
+    ) -> Page:
+        """Keys with the prefix, in byte order of UTF-8, from `start` on (inclusive; "" from the first). Not `counted`,
+        what remains is 1 for any number: counting reads all of it."""
         ...
 
     async def commit(self, writes: Sequence[Write]) -> Committed:

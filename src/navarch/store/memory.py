@@ -58,7 +58,9 @@ class MemoryStore:
             return self._data.get(key)
         return self._rolled_back(revision, key).get(key)
 
-    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+    async def range(
+        self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0, counted: bool = True
+    ) -> Page:
         self._check(revision)
         at = revision or self._revision
         data, keys = self._data, self._keys

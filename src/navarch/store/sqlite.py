@@ -55,12 +55,16 @@ CREATE TABLE IF NOT EXISTS log (
 );
 CREATE INDEX IF NOT EXISTS log_by_key ON log (key, id);
 CREATE INDEX IF NOT EXISTS log_by_revision ON log (revision);
+CREATE INDEX IF NOT EXISTS log_of_deletes ON log (id) WHERE value IS NULL;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-LATEST = """
-SELECT key, value, created, revision FROM log
-WHERE id IN (SELECT max(id) FROM log WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key)
-AND value IS NOT NULL ORDER BY key
+NEWEST_ROW = "SELECT id FROM log WHERE revision <= ? ORDER BY revision DESC, id DESC LIMIT 1"
+NEWEST_ROWS = "SELECT key, max(id) FROM log WHERE key >= ? AND key < ? AND id <= ? GROUP BY key ORDER BY key"
+"""Answered by the index alone, in its order: a page costs what is in it, not what is in the table."""
+ROW = "SELECT key, value, created, revision FROM log WHERE id = ? AND value IS NOT NULL"
+COUNT = """
+SELECT count(*) - coalesce(sum(newest IN (SELECT id FROM log WHERE value IS NULL)), 0)
+FROM (SELECT max(id) AS newest FROM log WHERE key >= ? AND key < ? AND id <= ? GROUP BY key)
 """
 
 
@@ -166,33 +170,47 @@ class SqliteStore:
         page = await self._range(key, key + "\0", limit=1, revision=revision)
         return page.kvs[0] if page.kvs else None
 
-    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
-        return await self._range(max(prefix, start), _after(prefix), limit, revision)
+    async def range(
+        self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0, counted: bool = True
+    ) -> Page:
+        return await self._range(max(prefix, start), _after(prefix), limit, revision, counted)
 
-    async def _range(self, first: str, end: str, limit: int, revision: int) -> Page:
+    async def _range(self, first: str, end: str, limit: int, revision: int, counted: bool = False) -> Page:
         self._check_open()
         if revision > self._revision:
             raise FutureError(self._revision)
         if revision and revision < self._compacted:
             raise CompactedError(self._compacted)
         at = revision or self._revision
-        kvs, remaining = await self._loop.run_in_executor(self._reader, self._read, first, end, at, limit)
+        kvs, remaining = await self._loop.run_in_executor(self._reader, self._read, first, end, at, limit, counted)
         if revision and revision < self._compacted:  # compacted while we read: the page may lack rows
             raise CompactedError(self._compacted)
         return Page(at, kvs, remaining)
 
-    def _read(self, first: str, end: str, at: int, limit: int) -> tuple[list[KV], int]:
+    def _read(self, first: str, end: str, at: int, limit: int, counted: bool) -> tuple[list[KV], int]:
         """On the reader thread."""
         if self._read_connection is None:
             self._read_connection = _connect(self._path)
-        bounds = (first, end, at)
-        rows = self._read_connection.execute(LATEST + (f" LIMIT {limit}" if limit else ""), bounds)
-        kvs = [KV(*row) for row in rows]
-        remaining = 0
-        if limit and len(kvs) == limit:
-            count = self._read_connection.execute(f"SELECT count(*) FROM ({LATEST})", bounds).fetchone()[0]
-            remaining = count - limit
-        return kvs, remaining
+        connection = self._read_connection
+        last = connection.execute(NEWEST_ROW, (at,)).fetchone()
+        if last is None:
+            return [], 0
+        kvs: list[KV] = []
+        start, wanted = first, limit + 1 if limit else -1
+        while True:
+            newest = connection.execute(f"{NEWEST_ROWS} LIMIT {wanted}", (start, end, *last)).fetchall()
+            for _, row_id in newest:
+                if row := connection.execute(ROW, (row_id,)).fetchone():
+                    kvs.append(KV(*row))
+            if not limit or len(kvs) > limit or len(newest) < wanted:
+                break
+            start = newest[-1][0] + "\0"
+        if not limit or len(kvs) <= limit:
+            return kvs, 0
+        if not counted:
+            return kvs[:limit], 1
+        rest = connection.execute(COUNT, (kvs[limit].key, end, *last)).fetchone()[0]
+        return kvs[:limit], rest
 
     async def fresh(self) -> int:
         self._check_open()

@@ -207,9 +207,12 @@ async def _page_of_store(
         prefix += selection.namespace + "/"
     entries: list[Entry] = []
     kvs: Sequence[KV] = ()
+    unselected = not options.label_selector and not options.field_selector
+    size = min(SNAPSHOT_PAGE, limit) if limit and unselected else SNAPSHOT_PAGE
+    counted = bool(limit) and unselected
     while True:
         try:
-            page = await registry.env.store.range(prefix, start=start, limit=SNAPSHOT_PAGE, revision=revision)
+            page = await registry.env.store.range(prefix, start=start, limit=size, revision=revision, counted=counted)
         except CompactedError:
             if options.continue_token:
                 raise ContinueExpiredError(encode_continue(start[:-1], cache.prefix, -1)) from None
@@ -225,7 +228,6 @@ async def _page_of_store(
                 if not remaining:
                     return Page(revision, entries)
                 token = encode_continue(kv.key, cache.prefix, revision)
-                unselected = not options.label_selector and not options.field_selector
                 return Page(revision, entries, token, remaining if unselected else None)
         if not page.remaining:
             return Page(revision, entries)

@@ -44,8 +44,10 @@ class EncryptedStore:
         await self._learn((kv,) if kv is not None else ())
         return self._opened(kv) if kv is not None else None
 
-    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
-        page = await self._inner.range(prefix, start=start, limit=limit, revision=revision)
+    async def range(
+        self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0, counted: bool = True
+    ) -> Page:
+        page = await self._inner.range(prefix, start=start, limit=limit, revision=revision, counted=counted)
         await self._learn(page.kvs)
         return page._replace(kvs=[self._opened(kv) for kv in page.kvs])
 
@@ -116,7 +118,7 @@ class EncryptedStore:
         for prefix, transformer in self._rules:
             start = ""
             while True:
-                page = await self._inner.range(prefix, start=start, limit=REWRITE_PAGE)
+                page = await self._inner.range(prefix, start=start, limit=REWRITE_PAGE, counted=False)
                 await self._learn(page.kvs)
                 for kv in page.kvs:
                     if self._transformer(kv.key) is transformer:
