@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httptools
 import yaml
 
+JSON = "application/json"
+
 
 class Target:
     """An API server as a kubeconfig describes it."""
@@ -86,18 +88,30 @@ class Connection(asyncio.Protocol):
             self._done.set_exception(exc or ConnectionError("the server closed the connection"))
 
     def send(
-        self, target: Target, method: str, path: str, body: bytes = b"", content: str = "application/json"
+        self,
+        target: Target,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content: str = JSON,
+        accept: str = JSON,
     ) -> None:
-        head = f"{method} {path} HTTP/1.1\r\n{target.headers}Accept: application/json\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{target.headers}Accept: {accept}\r\n"
         if body:
             head += f"Content-Type: {content}\r\nContent-Length: {len(body)}\r\n"
         self._transport.write(head.encode() + b"\r\n" + body)
 
     async def ask(
-        self, target: Target, method: str, path: str, body: bytes = b"", content: str = "application/json"
+        self,
+        target: Target,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content: str = JSON,
+        accept: str = JSON,
     ) -> tuple[int, bytes]:
         self._done = asyncio.get_running_loop().create_future()
-        self.send(target, method, path, body, content)
+        self.send(target, method, path, body, content, accept)
         return await self._done
 
     def close(self) -> None:

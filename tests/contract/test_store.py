@@ -99,6 +99,32 @@ async def test_ranges_are_ordered_paged_and_counted(store: Store) -> None:
     assert rest.remaining == 0
 
 
+async def test_pages_skip_what_is_deleted_and_see_their_revision(store: Store) -> None:
+    names = [f"/x/{number:02}" for number in range(30)]
+    for name in names:
+        await put(store, name, b"1")
+    gone = {name for number, name in enumerate(names) if number % 3 != 1}
+    for name in gone:
+        await store.commit([Write(name, None)])
+    at = store.revision
+    left = [name for name in names if name not in gone]
+    await store.commit([Write(name, None) for name in left[:5]])
+    await put(store, names[0], b"2")
+    for revision, expected in ((at, left), (store.revision, [names[0], *left[5:]])):
+        found: list[str] = []
+        start = ""
+        while True:
+            page = await store.range("/x/", start=start, limit=3, revision=revision)
+            quick = await store.range("/x/", start=start, limit=3, revision=revision, counted=False)
+            assert quick.kvs == page.kvs and bool(quick.remaining) == bool(page.remaining)
+            found += [kv.key for kv in page.kvs]
+            assert page.remaining == len(expected) - len(found)
+            if not page.remaining:
+                break
+            start = page.kvs[-1].key + "\0"
+        assert found == expected
+
+
 async def test_old_revisions_can_be_read_until_compacted(store: Store) -> None:
     first = await put(store, "/x/a", b"1")
     await put(store, "/x/a", b"2")

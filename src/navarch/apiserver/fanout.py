@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 SLICE_SECONDS = 0.004
 BACKLOG_SLICE = 200
-"""Initial objects handed to a watcher at a time."""
+"""Initial objects handed to a watcher at a time; fewer where encoding them takes long."""
+CATCH_UP = 64
+"""Changes that a watcher looks at in one turn. Encoding one may take a third of a millisecond."""
 BOOKMARK_SECONDS = 60.0
 
 
@@ -177,11 +179,11 @@ class Fanout:
     def add(self, change: Change) -> None:
         self._ring.append(change)
         self.newest = change.revision
-        if len(self._ring) > 2 * self._limit:
-            self._trim()
         if self._watchers:
             self._unseen.append(change)
             self._schedule()
+        if len(self._ring) > 2 * self._limit:
+            self._trim()
 
     def _trim(self) -> None:
         drop = len(self._ring) - self._limit
@@ -254,10 +256,15 @@ class Fanout:
             return
         changes, self._unseen = self._unseen, []
         self._enqueue(self._broad)
+        first = self._base + len(self._ring) - len(changes)
         for field, values in self._buckets.items():
             for change in changes:
                 for entry in (change.entry, change.previous):
                     if entry is not None and (found := values.get(entry.fields.get(field, ""))):
+                        for watcher in found:
+                            if not watcher.queued and not watcher.paused:
+                                # what came before was none of its, or is delivered
+                                watcher.position = max(watcher.position, first)
                         self._enqueue(found)
 
     def _pump(self) -> None:
@@ -282,11 +289,14 @@ class Fanout:
             self._advance_backlog(watcher)
             return
         ring, base = self._ring, self._base
-        start = max(watcher.position - base, 0)
-        watcher.position = base + len(ring)
+        start, end = max(watcher.position - base, 0), len(ring)
+        if end - start > CATCH_UP and not watcher.whole:
+            end = start + CATCH_UP
+            self.wake(watcher)
+        watcher.position = base + end
         encoder, matches = watcher.encoder, watcher.matches
-        chunks: list[Any] = ring[start:] if watcher.whole else []
-        for change in () if watcher.whole else ring[start:] if start else ring:
+        chunks: list[Any] = ring[start:end] if watcher.whole else []
+        for change in () if watcher.whole else ring[start:end]:
             entry, previous = change.entry, change.previous
             now = entry is not None and (matches is None or matches(entry))
             before = previous is not None and (matches is None or matches(previous))
@@ -294,7 +304,7 @@ class Fanout:
                 chunks.append(change.encoded(encoder, "MODIFIED" if before else "ADDED"))
             elif before:
                 chunks.append(change.encoded(encoder, "DELETED"))
-        if watcher.bookmark_wanted:
+        if watcher.bookmark_wanted and end == len(ring):
             watcher.bookmark_wanted = False
             chunks.append(self._bookmark(encoder))
         if chunks:
@@ -303,9 +313,13 @@ class Fanout:
     def _advance_backlog(self, watcher: Watcher) -> None:
         encoder, backlog = watcher.encoder, watcher.backlog
         chunks: list[Any] = []
+        clock = work_clock()
+        deadline = clock() + SLICE_SECONDS
         for _ in range(min(BACKLOG_SLICE, len(backlog))):
             entry = backlog.pop()
             chunks.append(encoder.event("ADDED", entry, entry.revision))
+            if clock() > deadline:
+                break
         if not backlog and watcher.bookmark_due:
             chunks.append(encoder.bookmark(watcher.bookmark_due, True))
             watcher.bookmark_due = 0

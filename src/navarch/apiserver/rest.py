@@ -167,11 +167,18 @@ class Rest:
         view = self._view(request, registry.kind, version, many=True)
         asked = options.list_options(request, False)
 
-        def answer(page: Page) -> Response:
-            return Response(200, view.list(page, is_pretty(request)), content_type=view.media)
+        def answer(page: Page) -> Answer:
+            pretty = is_pretty(request)
+            if view.takes_turns(page, pretty):
+                return in_turns(page, pretty)
+            return Response(200, view.list(page, pretty), content_type=view.media)
+
+        async def in_turns(page: Page, pretty: bool) -> Response:
+            return Response(200, await view.list_in_turns(page, pretty), content_type=view.media)
 
         async def older(found: Awaitable[Page]) -> Response:
-            return answer(await found)
+            made = answer(await found)
+            return made if isinstance(made, Response) else await made
 
         if self._server.embedded:
             page = list_objects(registry, target.namespace, asked, self._server.caches.revision)
@@ -180,7 +187,8 @@ class Rest:
         async def later() -> Response:
             current = await self._server.current()
             found = list_objects(registry, target.namespace, asked, current)
-            return answer(found) if isinstance(found, Page) else await older(found)
+            made = answer(found) if isinstance(found, Page) else older(found)
+            return made if isinstance(made, Response) else await made
 
         return later()
 

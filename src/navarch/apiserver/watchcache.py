@@ -69,6 +69,10 @@ class Entry:
             self.keep(obj)
         return obj
 
+    def seen(self) -> Obj:
+        """The tree for one look: decoded where there is none, and not kept. Not to be changed."""
+        return self._obj or orjson.loads(self.data)
+
     def private(self) -> Obj:
         """The tree once more, for whoever changes it: decoding is five times faster than copying."""
         return orjson.loads(self.data)
