@@ -280,7 +280,7 @@ async def churn(client: Client, template: Obj) -> None:
 async def prepare(client: Client, workload: Workload, scale: int) -> None:
     for name in ("sched-0", "sched-1"):
         await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    nodes = [node(workload.zones, index) for index in range(workload.nodes // scale)]
+    nodes = [node(workload.zones, index) for index in range(-(-workload.nodes // scale))]
     if workload.extra_node:
         nodes.append(workload.extra_node)
     await create(client, iter(nodes), NODES)

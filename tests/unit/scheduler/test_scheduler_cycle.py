@@ -163,3 +163,18 @@ def test_incremental_verdicts_equal_fresh_ones() -> None:
         for shape in shapes:
             kept, new = on.decide(shape), fresh.decide(shape)
             assert (kept.score, kept.feasible, kept.message) == (new.score, new.feasible, new.message)
+
+
+def test_tainted_nodes_count_in_spreading_unless_their_taints_are_to_be_honoured() -> None:
+    """A domain of which the pod may use no node is the emptiest, and keeps others from being filled."""
+    taint = {"key": "k", "effect": "NoSchedule"}
+    on = cycle(node("a", labels={"zone": "x"}), node("b", labels={"zone": "y"}, taints=[taint]))
+    labels = {"name": "w", "namespace": "default", "uid": "w", "labels": {"app": "web"}}
+    on.nodes.set_pod(PodInfo.of({**pod().obj, "metadata": labels}), "a")
+    selector = {"matchLabels": {"app": "web"}}
+    hard = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}
+    for policy, fits in (("Ignore", False), ("Honor", True)):
+        constraint = {**hard, "nodeTaintsPolicy": policy}
+        spec = pod(topologySpreadConstraints=[constraint]).obj["spec"]
+        info = PodInfo.of({"metadata": {**labels, "name": "new", "uid": "new"}, "spec": spec})
+        assert bool(on.decide(info).node) == fits, policy
