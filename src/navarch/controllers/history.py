@@ -16,7 +16,7 @@ from navarch.controllers import objects
 from navarch.controlloop.plan import Action, Create, Delete, Patch
 from navarch.machinery import trees
 from navarch.machinery.clock import safe_encoded
-from navarch.machinery.types import Obj, key_of
+from navarch.machinery.types import Key, Obj, key_of
 
 REVISIONS = Resource("apps", "v1", "controllerrevisions")
 HASH = "controller.kubernetes.io/hash"
@@ -40,6 +40,18 @@ class History(NamedTuple):
 def by_number(revisions: Iterable[Obj]) -> list[Obj]:
     """Oldest first."""
     return sorted(revisions, key=lambda r: (r.get("revision", 0), objects.created_at(r), r["metadata"]["name"]))
+
+
+def changed(old: Obj | None, new: Obj | None, kind: str, owners: Iterable[Obj]) -> set[Key]:
+    """The keys of the owners that a change of a revision is of interest to. A new one with an owner is not: it is the owner's
+    own work, or somebody else's that is looked at with the owner's next round. `owners`: all of that kind in its namespace."""
+    if new is not None and old is None and objects.controller_of(new) is not None:
+        return set()
+    keys = objects.owner_keys(old, new, kind)
+    if new is not None and objects.controller_of(new) is None and not objects.is_deleting(new):
+        labels = objects.labels_of(new)
+        keys.update(key_of(owner) for owner in owners if objects.selects(owner["spec"].get("selector"), labels))
+    return keys
 
 
 class Claimed(NamedTuple):

@@ -195,6 +195,26 @@ async def test_a_pod_that_is_no_longer_selected_is_released_and_replaced() -> No
         await until("released", lambda: not stored(server, PODS)[name]["metadata"].get("ownerReferences"))
 
 
+async def test_a_revision_that_somebody_makes_stays_until_there_is_something_to_do() -> None:
+    """So do those of upstream's conformance test. The newest of two with one content stays then."""
+    async with cluster(1) as (server, _):
+        client = server.system
+        await client.create(DAEMON_SETS, daemon_set(), NS)
+        await until("it runs", settled(server, 1))
+        (own,) = stored(server, REVISIONS).values()
+        meta = {key: own["metadata"][key] for key in ("labels", "ownerReferences")}
+        labels = {**meta["labels"], "controller-revision-hash": "mine"}
+        double = {"metadata": {**meta, "name": "agent-mine", "labels": labels}, "data": own["data"], "revision": 2}
+        await client.create(REVISIONS, double, NS)
+        await client.delete(REVISIONS, own["metadata"]["name"], NS)
+        await until("it is the only one", lambda: set(stored(server, REVISIONS)) == {"agent-mine"})
+        await client.create(
+            REVISIONS, {**double, "metadata": {**double["metadata"], "name": "agent-more"}, "revision": 3}, NS
+        )
+        await client.patch(DAEMON_SETS, "agent", {"spec": {"minReadySeconds": 1}}, NS)
+        await until("the newer stays", lambda: set(stored(server, REVISIONS)) == {"agent-more"})
+
+
 # -- tables
 
 

@@ -48,7 +48,7 @@ class DaemonSetController:
         self.watches = (
             Watch(DAEMON_SETS, lambda old, new, caches: [key_of(o) for o in (new or old,) if o is not None]),
             Watch(PODS, self._pod_keys, {OWNER: owner_index, POD_NODE: pod_node}),
-            Watch(history.REVISIONS, lambda old, new, caches: objects.owner_keys(old, new, KIND), {OWNER: owner_index}),
+            Watch(history.REVISIONS, _revision_keys, {OWNER: owner_index}),
             Watch(NODES, _node_keys),
         )
 
@@ -111,6 +111,11 @@ def _node_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key
 
 def _taints(node: Obj) -> Sequence[Obj]:
     return (node.get("spec") or {}).get("taints") or ()
+
+
+def _revision_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
+    namespace = (new or old or {})["metadata"]["namespace"]
+    return history.changed(old, new, KIND, caches[DAEMON_SETS].list(namespace))
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ class StatefulSetController:
         self.watches = (
             Watch(STATEFUL_SETS, lambda old, new, caches: [key_of(o) for o in (new or old,) if o is not None]),
             Watch(PODS, self._pod_keys, {OWNER: owner_index}),
-            Watch(history.REVISIONS, lambda old, new, caches: objects.owner_keys(old, new, KIND), {OWNER: owner_index}),
+            Watch(history.REVISIONS, _revision_keys, {OWNER: owner_index}),
             Watch(PERSISTENT_VOLUME_CLAIMS, lambda old, new, caches: ()),
         )
 
@@ -68,6 +68,11 @@ class StatefulSetController:
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         return _Pass(observed, now).run()
+
+
+def _revision_keys(old: Obj | None, new: Obj | None, caches: Caches) -> Iterable[Key]:
+    namespace = (new or old or {})["metadata"]["namespace"]
+    return history.changed(old, new, KIND, caches[STATEFUL_SETS].list(namespace))
 
 
 @dataclass(slots=True)
