@@ -24,6 +24,8 @@ from navarch.apiserver.server import ApiServer, ApiServerConfig
 from navarch.client.interface import Resource
 from navarch.client.resources import API_SERVICES, NAMESPACES, SERVICES
 from navarch.machinery.types import GroupResource
+from navarch.store.interface import Store
+from navarch.store.memory import MemoryStore
 from navarch.testing.inside import control_plane
 from navarch.testing.options import Options
 
@@ -84,7 +86,9 @@ class Setup(NamedTuple):
 
 
 @asynccontextmanager
-async def running(directory: Path, *, aggregated: bool = True, **spec: Any) -> AsyncIterator[Setup]:
+async def running(
+    directory: Path, *, aggregated: bool = True, store: Store | None = None, **spec: Any
+) -> AsyncIterator[Setup]:
     """An API server, and an extension server that is registered with it behind the service `wardle`."""
     proxies = Authority("front-proxy-ca")
     certificate = directory / "proxy.crt", directory / "proxy.key"
@@ -95,7 +99,7 @@ async def running(directory: Path, *, aggregated: bool = True, **spec: Any) -> A
         authentication=Authentication(front_proxy_ca_pem=proxies.pem),
         proxy_client=certificate,
     )
-    async with api_server(config=config) as server:
+    async with api_server(store=store, config=config) as server:
         trusted = await server.system.raw(
             "GET", "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
         )
@@ -352,3 +356,15 @@ def test_what_is_plain_without_asking() -> None:
     assert reason(cluster_ip, [{**piece, "ports": [{"name": "other", "port": 1}]}]) == "MissingEndpoints"
     assert reason(cluster_ip, [unready, piece]) == ""
     assert reason({"spec": {"type": "ExternalName"}}, []) == ""
+
+
+async def test_a_server_that_starts_anew_knows_its_extension_servers(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with running(tmp_path, store=store) as setup:
+        await setup.available()
+        async with api_server(store=store, config=setup.server.config) as again:
+            _, groups = await send(again, "GET", "/apis", token="admin")
+            assert GROUP in [group["name"] for group in groups["groups"]]
+            answer = await exchange(again, "GET", FLUNDERS, token="admin")
+            assert answer.status == 200
+            assert orjson.loads(await Writer().all_of(answer))["kind"] == "FlunderList"
