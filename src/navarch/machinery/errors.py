@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from navarch.machinery.gotext import number
 from navarch.machinery.types import GroupKind, GroupResource, Obj
 
 
@@ -235,7 +236,7 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return str(value)
+        return number(value)
     text = orjson.dumps(value).decode()
     if isinstance(value, dict | list):
         for character in "<>&":

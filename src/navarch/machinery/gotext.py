@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+
 ESCAPES = {
     "\\": "\\\\",
     '"': '\\"',
@@ -25,3 +28,16 @@ def _code(character: str) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def number(value: float) -> str:
+    """As `%v`: whole numbers without a point, and the large and the small with an exponent."""
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    shortest = Decimal(repr(value)).normalize()
+    exponent = shortest.adjusted()
+    if value == 0 or -4 <= exponent < 6:
+        return format(shortest, "f")
+    return f"{shortest.scaleb(-exponent)}e{exponent:+03d}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from navarch.api.apiextensions.metadata import object_meta, validate_embedded
+import orjson
+
+from navarch.api.apiextensions.metadata import object_meta, validate_embedded, validate_embedded_metadata
 from navarch.machinery import trees
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.structural import walks
@@ -59,7 +61,9 @@ def _judge(node: Node, at: str, wrap: Wrap, inside_meta: bool, errs: FieldErrors
         unknown: list[str] = []
         walks.prune(trees.copy(value), node, unknown, root=node.embedded)
         if unknown:
-            errs.invalid(at, value, "must not have unknown fields")
+            errs.invalid(
+                at, orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)), "must not have unknown fields"
+            )
         try:
             walks.coerce(value, node, object_meta, [], at)
         except ValueError as error:
@@ -67,7 +71,10 @@ def _judge(node: Node, at: str, wrap: Wrap, inside_meta: bool, errs: FieldErrors
             errs.unfit(path, why)
             return
     found = FieldErrors()
-    validate(value, node, found, below=at)
+    if not inside_meta:
+        validate_embedded_metadata(value, node, at, found)
+    if not found:
+        validate(value, node, found, below=at)
     if not found and has_rules(node.raw):
         _rules(node, value, at, found)
     errs.items.extend(found.items)

@@ -49,7 +49,8 @@ class CustomRegistry(Registry):
 
     def _count_generation(self, obj: Obj, old: Obj) -> None:
         """Everything counts but metadata: a status, too, that has no subresource of its own."""
-        if any(obj.get(name) != old.get(name) for name in (obj.keys() | old.keys()) - {"metadata"}):
+        nothing = object()
+        if any(obj.get(name, nothing) != old.get(name, nothing) for name in (obj.keys() | old.keys()) - {"metadata"}):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def rules(self, subresource: str) -> tuple[Any, ValidateUpdate]:

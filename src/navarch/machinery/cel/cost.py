@@ -243,8 +243,8 @@ class _Estimator:
         return cost if node.test else cost.plus(ONE)
 
     def fold(self, node: Fold) -> Range:
-        rounds = self.size(node.range)
         result = self.cost(node.range)
+        rounds = self.size(node.range)
         step = self.cost(node.step)
         guard = self.cost(node.condition) if node.condition is not None else ZERO
         if node.kind in ("map", "transformList", "sortBy"):

@@ -57,6 +57,18 @@ def _cidr(text: str) -> bool:
     return _parses(lambda t: ipaddress.ip_network(t, strict=False))(f"{address}/{bits}")
 
 
+_SIGN = r"(?:[^\W_]|[$+<=>^`|~])"
+_HOSTNAME = re.compile(
+    rf"{_SIGN}(?:-?{_SIGN}{{0,62}})?|(?:{_SIGN}(?:(?:{_SIGN}|-){{0,61}}{_SIGN})?\.)+[^\W\d_]{{2,63}}"
+)
+
+
+def _hostname(text: str) -> bool:
+    encoded = text.encode()
+    short = len(encoded) <= 255 and all(len(part) <= 63 for part in encoded.split(b"."))
+    return short and _HOSTNAME.fullmatch(text) is not None
+
+
 def _uri(text: str) -> bool:
     """As Go's url.ParseRequestURI: absolute, or an absolute path."""
     if not text or any(ord(c) < 0x20 or ord(c) == 0x7F or c == " " for c in text.partition("?")[0]):
@@ -122,7 +134,7 @@ FORMATS: Mapping[str, Check] = {
     "bsonobjectid": _matches(r"[0-9a-fA-F]{24}"),
     "uri": _uri,
     "email": _email,
-    "hostname": _matches(r"(?!.{256})(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.?"),
+    "hostname": _hostname,
     "ipv4": _parses(ipaddress.IPv4Address),
     "ipv6": _parses(ipaddress.IPv6Address),
     "cidr": _cidr,

@@ -111,7 +111,7 @@ def merging(node: Node, object_meta: Schema, *, root: bool = False) -> Schema:
     raw = node.raw
     map_type: Any = raw.get("x-kubernetes-map-type") or "granular"
     if raw.get("x-kubernetes-int-or-string"):
-        return Schema("scalar", scalar="intorstring")
+        return _ANY
     match raw.get("type"):
         case "array":
             items = merging(node.items, object_meta) if node.items is not None else _ANY

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from navarch.machinery.errors import FieldErrors
-from navarch.machinery.gotext import quoted
+from navarch.machinery.gotext import number, quoted
 from navarch.machinery.structural.formats import FORMATS
 from navarch.machinery.structural.lists import key_of
 from navarch.machinery.structural.nodes import META_FIELDS, Node
@@ -130,13 +130,14 @@ def _type(value: Any, node: Node, path: str, found: list[Finding]) -> None:
         return
     if kind == "integer" and "number" in types:
         return
+    asked = node.format or node.number_format
     if node.format and kind in ("string", "array"):
         return
-    if not types:
-        if node.format:
-            found.append(Finding("type", path, "", f"{_named(path)} must be of type {node.format}: {quoted('')}"))
-        return
-    found.append(_wrong_type(node, path, kind))
+    if asked and kind not in ("string", "array"):
+        is_format = {"integer": "int64", "number": "float64"}.get(kind, "")
+        found.append(Finding("type", path, is_format, f"{_named(path)} must be of type {asked}: {quoted(is_format)}"))
+    elif types:
+        found.append(_wrong_type(node, path, kind))
 
 
 def _enum(value: Any, node: Node, path: str, found: list[Finding]) -> None:
@@ -172,28 +173,38 @@ def _text(value: str, node: Node, path: str, found: list[Finding]) -> None:
 
 def _number(value: float, node: Node, path: str, found: list[Finding]) -> None:
     raw, name = node.raw, _named(path)
-    if node.types == ("integer",) and isinstance(value, float) and not value.is_integer() and not node.number_format:
-        text = f"Checked value must be of type integer (default format) in {path}"
-        found.append(Finding("composite", path, "", text))
-    if node.number_format and not _in_range(value, node.number_format):
-        text = f"Checked value must be of type {node.types[0]} with format {node.number_format} in {path}"
-        found.append(Finding("composite", path, "", text))
+    _suits(value, "Checked", node, path, found)
     factor = raw.get("multipleOf")
     if factor is not None:
-        _multiple(value, factor, path, found)
+        _multiple(value if _suits(factor, "MultipleOf", node, path, found) else float(value), factor, path, found)
     most, least = raw.get("maximum"), raw.get("minimum")
     if most is not None:
-        bound = int(most) if isinstance(value, int) else most
+        native = _suits(most, "Maximum boundary", node, path, found)
+        bound = int(most) if native and isinstance(value, int) else most
         strict = bool(raw.get("exclusiveMaximum"))
         if value > bound or (strict and value == bound):
             words = "less than" if strict else "less than or equal to"
-            found.append(Finding("invalid", path, value, f"{name} should be {words} {_go_number(bound)}"))
+            found.append(Finding("invalid", path, value, f"{name} should be {words} {number(bound)}"))
     if least is not None:
-        bound = int(least) if isinstance(value, int) else least
+        native = _suits(least, "Minimum boundary", node, path, found)
+        bound = int(least) if native and isinstance(value, int) else least
         strict = bool(raw.get("exclusiveMinimum"))
         if value < bound or (strict and value == bound):
             words = "greater than" if strict else "greater than or equal to"
-            found.append(Finding("invalid", path, value, f"{name} should be {words} {_go_number(bound)}"))
+            found.append(Finding("invalid", path, value, f"{name} should be {words} {number(bound)}"))
+
+
+def _suits(value: float, what: str, node: Node, path: str, found: list[Finding]) -> bool:
+    """Whether a number, or a bound of numbers, is of the schema's type and format."""
+    name = node.number_format
+    if name or node.types == ("integer",):
+        if _in_range(value, name or "int64"):
+            return True
+        shown = f"with format {name}" if name else "(default format)"
+        text = f"{what} value must be of type {node.types[0]} {shown} in {path}"
+        found.append(Finding("composite", path, "", text))
+        return False
+    return True
 
 
 def _in_range(value: float, name: str) -> bool:
@@ -206,12 +217,12 @@ def _in_range(value: float, name: str) -> bool:
 def _multiple(value: float, factor: float, path: str, found: list[Finding]) -> None:
     whole = isinstance(value, int) and float(factor).is_integer()
     if factor <= 0 or (isinstance(value, int) and int(factor) <= 0):
-        text = f"factor MultipleOf declared for {path} must be positive: {_go_number(factor)}"
+        text = f"factor MultipleOf declared for {path} must be positive: {number(factor)}"
         found.append(Finding("invalid", path, "", text))
     elif (
         (value % int(factor) != 0) if whole else not _is_integer(value / factor if factor >= 1 else 1 / factor * value)
     ):
-        text = f"{_named(path)} should be a multiple of {_go_number(factor)}"
+        text = f"{_named(path)} should be a multiple of {number(factor)}"
         found.append(Finding("invalid", path, value, text))
 
 
@@ -221,15 +232,6 @@ def _is_integer(value: float) -> bool:
         return False
     near = abs(value - round(value))
     return near == 0 or near < 1e-9 * max(abs(value), 1)
-
-
-def _go_number(value: float) -> str:
-    """A number as Go prints it with %v."""
-    if isinstance(value, int):
-        return str(value)
-    if value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return repr(value)
 
 
 # -- lists and objects
@@ -280,7 +282,7 @@ def _object(value: dict[str, Any], node: Node, path: str, old: Any, found: list[
             below, at = more, f"{path}.{name}"
         else:
             if node.closed:
-                found.append(Finding("invalid", path, "", f"{path}.{name} in body is a forbidden property"))
+                found.append(Finding("invalid", path, name, f"{path}.{name} in body is a forbidden property"))
             continue
         if wrong := _check(child, below, at, before):
             found.extend(wrong)
