@@ -54,8 +54,18 @@ STANDARD: Obj = {
 
 
 async def publish(api: Client) -> None:
-    """Makes what is missing; what is there is left as people have changed it."""
-    for resource, obj in ((ROLES, ROLE), (BINDINGS, BINDING), (STORAGE_CLASSES, STANDARD)):
+    """Gives a fresh cluster its class, once: who deletes it, or makes another the default, does so for good. The role comes
+    last, and says that all is done; it is kept up to date."""
+    try:
+        found = await api.get(ROLES, LOCAL_VOLUMES)
+    except StatusError as error:
+        if error.code != 404:
+            raise
+    else:
+        if found.get("rules") != ROLE["rules"]:
+            await api.update(ROLES, {**found, "rules": ROLE["rules"]})
+        return
+    for resource, obj in ((STORAGE_CLASSES, STANDARD), (BINDINGS, BINDING), (ROLES, ROLE)):
         try:
             await api.create(resource, obj)
         except StatusError as error:
