@@ -143,6 +143,38 @@ def test_appliers_of_disjoint_fields_never_conflict(one: Any, two: Any) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(specs)
+def test_what_two_apply_alike_stays_until_both_leave_it(spec: Any) -> None:
+    live, managed = apply(*apply(NOTHING, {}, "one", spec), "two", spec, force=False)
+    assert {key.name: owned.fields for key, owned in managed.items()} == (
+        {"one": fields(spec), "two": fields(spec)} if fields(spec) else {}
+    )
+    left, managed = apply(live, managed, "one", {})
+    assert _bare(left.get("spec", {})) == _bare(live.get("spec", {}))
+    assert {key.name: owned.fields for key, owned in managed.items()} == {"one": fields({}), "two": fields(spec)}
+    gone, managed = apply(left, managed, "two", {})
+    assert not _bare(gone.get("spec", {}))
+    assert all(owned.fields == fields({}) for owned in managed.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs, specs)
+def test_force_takes_what_conflicts_and_nothing_else(before: Any, spec: Any) -> None:
+    live, managed = apply(NOTHING, {}, "one", before)
+    try:
+        apply(live, managed, "two", spec, force=False)
+        taken: list[Any] = []
+    except updater.Conflicts as conflicts:
+        taken = [item.path for item in conflicts.items]
+    _, after = apply(live, managed, "two", spec)
+    owned = {key.name: owned.fields for key, owned in after.items()}
+    assert owned.get("two", {}) == fields(spec)
+    for path in paths(fields(before)):
+        lost = any(tuple(path[: len(each)]) == tuple(each) for each in taken)
+        assert fieldset.has(owned.get("one", {}), path) is not lost
+
+
+@settings(max_examples=60, deadline=None)
 @given(specs, specs, specs)
 def test_an_update_owns_what_it_changed_and_nobody_else_does(before: Any, spec: Any, later: Any) -> None:
     live, managed = apply(NOTHING, {}, "me", before)
