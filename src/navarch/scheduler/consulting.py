@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from navarch.scheduler.cycle import NO_NODES, Cycle, Decision, Verdict, message_of
+from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
 from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.nodes import Ints
 from navarch.scheduler.plugins.interface import Refusal
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.preemption import Preemption, Preemptor, best_of
+from navarch.scheduler.verdict import Verdict, message_of
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from navarch.scheduler.nodes import Bools, Ints, Nodes
+from navarch.scheduler.nodes import PODS, Bools, Ints, Nodes
 from navarch.scheduler.nominations import Nominations
 from navarch.scheduler.plugins.interface import (
     MAX_SCORE,
@@ -32,6 +32,7 @@ from navarch.scheduler.plugins.interface import (
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.registry import default_plugins
 from navarch.scheduler.surroundings import Surroundings
+from navarch.scheduler.verdict import Verdict, message_of
 
 MAX_CLASSES = 256
 """Classes of pods that are remembered; the one unused for longest is forgotten."""
@@ -83,30 +84,6 @@ class _Usage:
 
 
 Prepared = list[tuple[PodPlugin, Any]]
-
-
-@dataclass(slots=True)
-class Verdict:
-    """Why a pod fits nowhere."""
-
-    rejected: Rejected | None
-    """Whatever the nodes are; then there is nothing else to say."""
-    refusals: list[tuple[str, Refusal]]
-    """(plugin, nodes that it was the first to refuse)"""
-    helpless: Bools
-    """Slots where removing pods would not help."""
-
-    def counts(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for _, refusal in self.refusals:
-            if number := int(refusal.mask.sum()):
-                found[refusal.reason] = found.get(refusal.reason, 0) + number
-        return found
-
-    def plugins(self) -> frozenset[str]:
-        if self.rejected:
-            return frozenset((self.rejected.plugin,))
-        return frozenset(name for name, refusal in self.refusals if refusal.mask.any())
 
 
 class Cycle:
@@ -196,15 +173,30 @@ class Cycle:
             for refusal in plugin.refusals(ready, pod, view) if plugin.filters else ():
                 mask &= ~refusal.mask
         if len(self.nominations):
-            self._respect_nominations(pod, mask)
+            self._respect_nominations(pod, mask, bool(prepared))
         return mask, prepared, placement
 
-    def _respect_nominations(self, pod: PodInfo, mask: Bools) -> None:
-        """Takes out the nodes on which a pod would not fit beside those that room is being made for."""
+    def _respect_nominations(self, pod: PodInfo, mask: Bools, whole: bool) -> None:
+        """Takes out the nodes on which a pod would not fit beside those that room is being made for. Unless `whole`,
+        nothing but what is requested decides."""
         for name, others in list(self.nominations.before(pod)):
             slot = self.nodes.slot(name)
-            if slot is not None and mask[slot]:
+            if slot is None or not mask[slot]:
+                continue
+            if not whole and not any(other.shape.terms.anti for other in others):
+                mask[slot] = self._has_room(pod, slot, others)
+            else:
                 mask[slot] = self.with_others(others, name, lambda slot=slot: self.fits(pod, slot))
+
+    def _has_room(self, pod: PodInfo, slot: int, others: Sequence[PodInfo]) -> bool:
+        beside = [dict(other.requests) for other in others if self.nodes.pod(other.key) is None]
+        if self.nodes.free_at(PODS, slot) - len(beside) < 1:
+            return False
+        for name, value in pod.requests:
+            kept = sum(requests.get(name, 0) for requests in beside)
+            if kept and self.nodes.free_at(name, slot) - kept < value:
+                return False
+        return True
 
     def with_others(self, others: Sequence[PodInfo], node: str, ask: Callable[[], bool]) -> bool:
         """What `ask` answers while other pods are on the node."""
@@ -488,14 +480,3 @@ class Cycle:
             each = ", ".join(f"{name} {int(part[index])}" for name, part in arrays)
             found[slot] = f"fits, with a score of {sum(int(part[index]) for _, part in arrays)}: {each}"
         return found
-
-
-def message_of(verdict: Verdict, total: int) -> str:
-    """upstream's FitError: how many nodes are out for which reason."""
-    if verdict.rejected:
-        return f"0/{total} nodes are available: {verdict.rejected.reason}."
-    return f"0/{total} nodes are available: {in_words(verdict.counts())}."
-
-
-def in_words(counts: dict[str, int]) -> str:
-    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items() if count))

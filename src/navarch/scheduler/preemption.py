@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from navarch.api.podspec.placement import ports_conflict
 from navarch.machinery.types import Obj
-from navarch.scheduler.cycle import Cycle, Verdict, in_words
+from navarch.scheduler.cycle import Cycle
 from navarch.scheduler.nodes import PODS
 from navarch.scheduler.podinfo import PodInfo
+from navarch.scheduler.verdict import Verdict, in_words
 
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
