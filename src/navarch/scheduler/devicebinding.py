@@ -5,6 +5,7 @@ Source: plugins/dynamicresources (bindClaim): a finalizer first, then the status
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from navarch.client.interface import Client, Resource
@@ -14,6 +15,8 @@ from navarch.machinery.types import Obj, key_of
 from navarch.scheduler.devices import Given
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.volumebinding import NotBound
+
+log = logging.getLogger(__name__)
 
 CLAIMS = Resource("resource.k8s.io", "v1", "resourceclaims")
 FINALIZER = "resource.kubernetes.io/delete-protection"
@@ -29,6 +32,17 @@ class ClaimBinder:
         """Raises NotBound, or what the API answers."""
         for given in claims:
             await self._bind(pod, given)
+
+    async def free(self, claim: Obj) -> None:
+        """Takes back what a claim was given; where it was written meanwhile, it is looked at again another time."""
+        kept = {k: v for k, v in claim["status"].items() if k not in ("allocation", "reservedFor", "devices")}
+        key = key_of(claim)
+        try:
+            await self._client.update(CLAIMS, {**claim, "status": kept}, key.namespace, subresource="status")
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+            log.info("claim %s: %s", key, error)
 
     async def _bind(self, pod: PodInfo, given: Given) -> None:
         key, claim = key_of(given.claim), given.claim

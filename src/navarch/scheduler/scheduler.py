@@ -22,12 +22,13 @@ from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
 from navarch.scheduler.devicebinding import ClaimBinder, Given
 from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.hints import VOLUME, Happening, may_help
-from navarch.scheduler.plugins.dynamicresources import given_on
+from navarch.scheduler.plugins.dynamicresources import given_on, in_the_way
 from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.preemption import Preemption, Preemptor
 from navarch.scheduler.profiles import SchedulerConfig
 from navarch.scheduler.queue import SchedulingQueue
+from navarch.scheduler.registry import DEVICES
 from navarch.scheduler.storage import Choice
 from navarch.scheduler.volumebinding import NotBound, VolumeBinder
 from navarch.scheduler.watching import Cluster, Watching
@@ -271,12 +272,22 @@ class Scheduler:
         profile = self._profiles[info.scheduler]
         if decision.message == NO_NODES:
             return ""
-        if decision.rejected and profile.deallocates:
+        if decision.rejected and profile.deallocates and DEVICES not in decision.plugins:
             return " not found"
-        said = ["no new claims to deallocate"] if profile.deallocates else []
+        said = [self._deallocated(info, decision)] if profile.deallocates else []
         if preemption.message:
             said.append(f"preemption: {preemption.message}")
         return f" {', '.join(said)}" if said else ""
+
+    def _deallocated(self, info: PodInfo, decision: Decision) -> str:
+        """A claim that nobody else uses, and that keeps the pod from nodes where it could go, is given back."""
+        if not info.obj["spec"].get("resourceClaims") or decision.rejected:
+            return "no new claims to deallocate"
+        claim = in_the_way(info, self.cluster.around.devices) if DEVICES in decision.plugins else None
+        if claim is None:
+            return "still not schedulable"
+        self._start(self._claims.free(claim))
+        return "deallocation of ResourceClaim completed"
 
     def _preempt(self, info: PodInfo, now: float) -> Preemption:
         preemptor = self._preemptors.get(info.scheduler)
@@ -360,9 +371,7 @@ class Scheduler:
                 await writer.clear_nomination(other.obj)
                 self._queue.activate(other.key)
         done = await writer.evict(info, candidate.victims, candidate.node)
-        self._queue.failed(info.key, self._world.now(), decision.plugins)
-        if not done:
-            self._queue.activate(info.key)
+        self._queue.failed(info.key, self._world.now(), decision.plugins, at_once=not done)
         self._wake()
 
     # -- saying why

@@ -198,3 +198,25 @@ async def test_claims_are_allocated_reserved_and_freed_in_a_cluster() -> None:
         await until("refused", refused)
         await server.system.delete(PODS, "first", "default")
         await until("running", lambda: is_running(server, "second"))
+
+
+async def test_a_claim_that_keeps_its_pod_from_going_anywhere_is_given_back() -> None:
+    async with cluster(2) as (server, _):
+        names = [n["metadata"]["name"] for n in (await server.system.list(NODES)).items]
+        await server.system.create(CLASSES, device_class("gpu"))
+        for name in names:
+            await server.system.create(SLICES, slice_of(name, gpu("g0")))
+        await server.system.create(CLAIMS, {**claim("kept", exactly()), "metadata": {"name": "kept"}}, "default")
+        where = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [names[0]]}]}
+        result = {"request": "gpu", "driver": "gpu.example.com", "pool": names[0], "device": "g0"}
+        allocation = {"devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [where]}}
+        status = {"status": {"allocation": allocation}}
+        finalizer = {"metadata": {"finalizers": ["resource.kubernetes.io/delete-protection"]}}
+        await server.system.patch(CLAIMS, "kept", finalizer, "default")
+        await server.system.patch(CLAIMS, "kept", status, "default", subresource="status")
+        filler = manifest("filler", "30", nodeName=names[0])
+        await server.system.create(PODS, filler, "default")
+        wanted = [{"name": "gpu", "resourceClaimName": "kept"}]
+        await server.system.create(PODS, manifest("web", "20", resourceClaims=wanted), "default")
+        await until("running", lambda: is_running(server, "web"))
+        assert seen(server, "web")["spec"]["nodeName"] == names[1]

@@ -93,6 +93,17 @@ def given_on(pod: PodInfo, devices: Devices, node: Obj) -> list[Given] | str:
     return [Given(claim, by_uid.get(claim["metadata"]["uid"])) for claim in claims]
 
 
+def in_the_way(pod: PodInfo, devices: Devices) -> Obj | None:
+    """A claim of the pod that is allocated for certain nodes only, and that nobody else uses."""
+    claims = claims_of(pod, devices)
+    for claim in claims if not isinstance(claims, str) else ():
+        status = claim.get("status") or {}
+        others = [c for c in status.get("reservedFor") or () if c["uid"] != pod.uid]
+        if (status.get("allocation") or {}).get("nodeSelector") and not others:
+            return claim
+    return None
+
+
 class DynamicResources:
     name = "DynamicResources"
     filters = True
