@@ -106,6 +106,49 @@ def test_values(schema: Obj, value: Any, found: list[str]) -> None:
     assert judged(obj(a=schema), {"a": value}) == found
 
 
+@pytest.mark.parametrize(
+    "schema, value, said",
+    [
+        ({**TEXT, "format": "cidr"}, 1.5, 'Invalid value: "float64": a in body must be of type cidr: "float64"'),
+        ({**TEXT, "format": "date"}, {}, 'Invalid value: "": a in body must be of type date: ""'),
+        ({"type": "number", "maximum": 5}, 1e10, "Invalid value: 1e+10: a in body should be less than or equal to 5"),
+        ({"type": "number", "multipleOf": 2}, 3.0, "Invalid value: 3: a in body should be a multiple of 2"),
+        ({"type": "integer", "minimum": 2.5}, 3, 'Invalid value: "": Minimum boundary value must be of type integer (default format) in a'),
+        ({"type": "object", "additionalProperties": False}, {"q": 1}, 'Invalid value: "q": a.q in body is a forbidden property'),
+        ({**TEXT, "format": "hostname"}, "a.b", 'Invalid value: "a.b": a in body must be of type hostname: "a.b"'),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_values_is_upstreams(schema: Obj, value: Any, said: str) -> None:
+    errs = FieldErrors()
+    validate({"a": value}, Node(obj(a=schema)), errs)
+    assert [e.body for e in errs.items] == [said]
+
+
+# a real API server takes those on the left and refuses those on the right
+@pytest.mark.parametrize(
+    "schema, cheap, dear",
+    [
+        (obj(a={"type": "integer"}), "self == oldSelf", ""),
+        (TEXT, "type(self) == string", "'x' + string(self) == 'a'"),
+        (TEXT, "['a', 'b'].exists(x, self.startsWith(x))", "self.split(',').map(x, x + 'a').join(',') == self"),
+        ({"type": "array", "items": {"type": "boolean"}}, "lists.range(4).all(i, i < self.size())", "self.all(x, self.all(y, x == y))"),
+        ({"type": "array", "maxItems": 9, "items": {"x-kubernetes-int-or-string": True}}, "self[0] < self[1]", "self.min() < self.max()"),
+    ],
+)  # fmt: skip
+def test_rules_are_estimated_as_upstream_does(schema: Obj, cheap: str, dear: str) -> None:
+    for text, within in ((cheap, True), (dear, False)):
+        compiled = compile_rules(Node(with_rules(schema, text or "true")))
+        assert compiled is not None and compiled.own[0].program is not None
+        assert (compiled.own[0].program.estimate <= 10_000_000) is (within or not text)
+
+
+def test_literals_are_of_one_type_but_where_they_are_formatted() -> None:
+    for text, error in (("'%s-%d'.format([self, 3]) == 'a'", ""), ("[self, 3].size() > 1", "expected type 'string'")):
+        compiled = compile_rules(Node(with_rules(TEXT, text)))
+        assert compiled is not None
+        assert error in compiled.own[0].error and bool(compiled.own[0].error) is bool(error)
+
+
 def test_what_was_wrong_before_may_stay() -> None:
     schema = obj(a={**TEXT, "maxLength": 1}, b={**TEXT, "maxLength": 1})
     old = {"a": "xx", "b": "y"}

@@ -74,10 +74,21 @@ def _judge(node: Node, at: str, wrap: Wrap, inside_meta: bool, errs: FieldErrors
     if not inside_meta:
         validate_embedded_metadata(value, node, at, found)
     if not found:
-        validate(value, node, found, below=at)
+        validate(value, Node(_untyped(node.raw)), found, below=at)
     if not found and has_rules(node.raw):
         _rules(node, value, at, found)
     errs.items.extend(found.items)
+
+
+def _untyped(schema: Obj) -> Obj:
+    """What is an integer or a string has no type here: upstream takes anything for its default."""
+    out = {name: value for name, value in schema.items() if name != "x-kubernetes-int-or-string"}
+    for name in ("items", "additionalProperties"):
+        if isinstance(out.get(name), dict):
+            out[name] = _untyped(out[name])
+    if out.get("properties"):
+        out["properties"] = {name: _untyped(below) for name, below in out["properties"].items()}
+    return out
 
 
 def _rules(node: Node, value: Any, at: str, errs: FieldErrors) -> None:

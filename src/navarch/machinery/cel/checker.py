@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from navarch.machinery.cel import types
 from navarch.machinery.cel.declarations import Function, Library, Overload
@@ -59,8 +59,8 @@ def check(
     checked = Checked(text, root)
     checker.out = checked
     checker.visit(root)
-    if checker.issues:
-        raise CompileError(text, checker.issues)
+    if issues := checker.issues or checker.mixtures:
+        raise CompileError(text, issues)
     return checked
 
 
@@ -73,6 +73,10 @@ class _Checker:
         self.structs = structs
         self.scopes: list[dict[str, Type]] = []
         self.issues: list[Issue] = []
+        self.mixtures: list[Issue] = []
+        """Literals with elements of several types: reported where nothing else is wrong."""
+        self.formatting = 0
+        """Within the arguments of `format`, which may be mixed."""
         self.out = Checked(text, Node())
         self.handlers: dict[type[Node], Callable[..., Type]] = {
             Literal_: self.literal,
@@ -164,7 +168,9 @@ class _Checker:
     def call(self, node: Call) -> Type:
         self.qualify(node)
         targets = [self.visit(node.target)] if node.target is not None else []
+        self.formatting += node.function == "format"
         arguments = [*targets, *(self.visit(arg) for arg in node.args)]
+        self.formatting -= node.function == "format"
         if node.function in ("_&&_", "_||_"):
             return self.logical(node, arguments)
         if node.function == "_?_:_":
@@ -258,7 +264,9 @@ class _Checker:
             return found if before is None else before
         if types.assignable(before, found, {}) or types.assignable(found, before, {}):
             return types.join(before, found)
-        return self.wrong(at, f"expected type '{_word(before)}' but found '{_word(found)}'")
+        if not self.formatting:
+            self.mixtures.append(Issue(at, f"expected type '{_word(before)}' but found '{_word(found)}'"))
+        return DYN
 
     def struct(self, node: StructNode) -> Type:
         declared = self.structs.get(node.type_name)
@@ -301,7 +309,7 @@ class _Checker:
             case "sortBy":
                 return types.list_of(values)
             case "map" | "transformList":
-                return types.list_of(step)
+                return types.list_of(replace(step, max_elements=None))
             case "transformMap":
                 return types.map_of(keys, step)
             case "transformMapEntry":

@@ -191,6 +191,9 @@ class _Estimator:
     def __init__(self, checked: Checked) -> None:
         self.checked = checked
         self.sizes: dict[Node, Range] = {}
+        self.entries: dict[Node, Range] = {}
+        """The sizes of what is in a list, where no schema has them: in literals, and in what `map` makes of them."""
+        self.variables: dict[str, Range] = {}
 
     # -- sizes
 
@@ -204,7 +207,12 @@ class _Estimator:
             return Range(len(node.items), len(node.items))
         if isinstance(node, MapNode):
             return Range(len(node.entries), len(node.entries))
-        return type_size(self.checked.types[node])
+        kind = self.checked.types[node]
+        if not isinstance(node, Ident) or kind.max_elements is not None:
+            return type_size(kind)
+        if kind.name == "type":
+            return ZERO
+        return self.variables.get(node.name) or type_size(kind)
 
     # -- costs
 
@@ -219,7 +227,9 @@ class _Estimator:
             case Call():
                 return self.call(node)
             case ListNode():
-                return self.total(node.items).plus(Range(LIST_COST, LIST_COST))
+                cost = self.total(node.items).plus(Range(LIST_COST, LIST_COST))
+                self.entries[node] = _all([self.size(item) for item in node.items])
+                return cost
             case MapNode():
                 parts = [part for entry in node.entries for part in (entry.key, entry.value)]
                 return self.total(parts).plus(Range(MAP_COST, MAP_COST))
@@ -245,8 +255,19 @@ class _Estimator:
     def fold(self, node: Fold) -> Range:
         result = self.cost(node.range)
         rounds = self.size(node.range)
+        hidden = self.variables.pop(node.variable, None)
+        entry = self.entries.get(node.range)
+        if entry is not None:
+            self.variables[node.variable] = entry
         step = self.cost(node.step)
         guard = self.cost(node.condition) if node.condition is not None else ZERO
+        if node.kind == "map":
+            self.entries[node] = Range(0, self.size(node.step).high)
+        elif node.kind == "filter" and entry is not None:
+            self.entries[node] = entry
+        self.variables.pop(node.variable, None)
+        if hidden is not None:
+            self.variables[node.variable] = hidden
         if node.kind in ("map", "transformList", "sortBy"):
             step = step.plus(APPEND)
         if node.kind in ENTRY:
@@ -303,6 +324,12 @@ class _Estimator:
                 return (ONE if "." in kind and name == "_==_" else _smallest(sizes)), None
             case "_<_" | "_<=_" | "_>_" | "_>=_" if self.checked.types[node.args[0]] in (types.STRING, types.BYTES):
                 return _smallest(sizes), None
+            case "_<_" | "_<=_" | "_>_" | "_>=_" if self.checked.types[node.args[0]] == types.DYN:
+                return _smallest(sizes).union(ONE), None
+            case "lists.range":
+                times = node.args[0]
+                length = _exactly(times.value) if isinstance(times, Literal_) else UNKNOWN
+                return _allocated(length, length)
             case "@in" if self.checked.types[node.args[1]].name == "list":
                 return sizes[1], None
             case "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf":
@@ -348,6 +375,14 @@ def type_size(found: Type) -> Range:
     if found in SCALARS or (found.name == "optional_type" and found.params and found.params[0] in SCALARS):
         return ONE
     return UNKNOWN
+
+
+def _exactly(length: Any) -> Range:
+    return Range(max(length, 0), max(length, 0)) if isinstance(length, int) else UNKNOWN
+
+
+def _all(sizes: Sequence[Range]) -> Range:
+    return Range(min((s.low for s in sizes), default=0), max((s.high for s in sizes), default=0))
 
 
 def _smallest(sizes: list[Range]) -> Range:
@@ -423,6 +458,5 @@ _ESTIMATES: dict[str, Estimate] = {
     "sets.intersects": _pairs(1),
     "sets.equivalent": _pairs(2),
     **dict.fromkeys(("slice", "reverse", "flatten"), lambda sizes: _allocated(sizes[0], sizes[0])),
-    "lists.range": lambda sizes: _allocated(UNKNOWN, UNKNOWN),
     **dict.fromkeys(("sort", "distinct"), lambda sizes: _allocated(sizes[0].times(sizes[0]).scaled(2), sizes[0])),
 }

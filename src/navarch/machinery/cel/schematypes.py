@@ -28,6 +28,8 @@ from navarch.machinery.cel.values import CelError, Timestamp, duration, map_list
 Schema = Mapping[str, Any]
 
 MAX_REQUEST = 3 * 1024 * 1024
+_BOOL, _INT = replace(BOOL, max_elements=0), replace(INT, max_elements=0)
+"""Estimates take what the schema declares as no longer than it says, and it says nothing of these and of objects."""
 KEYWORDS = RESERVED | {"true", "false", "null", "in"}
 _NAME = re.compile(r"[a-zA-Z_.\-/][a-zA-Z0-9_.\-/]*", re.ASCII)
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
@@ -75,11 +77,11 @@ def declare(schema: Schema, root: bool = False) -> Declared | None:
         case "string":
             return _string(schema)
         case "boolean":
-            return Declared(BOOL, 4)
+            return Declared(_BOOL, 4)
         case "number":
-            return Declared(Type("double", convert=_to_double), 1)
+            return Declared(Type("double", max_elements=0, convert=_to_double), 1)
         case "integer":
-            return Declared(INT, 1)
+            return Declared(_INT, 1)
         case _:
             return None
 
@@ -138,7 +140,7 @@ def _object(schema: Schema) -> Declared:
             fields[escaped] = found.type
             if escaped != name:
                 names[escaped] = name
-    return Declared(object_of("object", fields, names), smallest)
+    return Declared(replace(object_of("object", fields, names), max_elements=0), smallest)
 
 
 def _characters(schema: Schema) -> int:
