@@ -38,9 +38,10 @@ from navarch.store.interface import (
 
 log = logging.getLogger(__name__)
 
-HISTORY_SECONDS = 24 * 3600.0
+HISTORY_SECONDS = 300.0
+"""As long as upstream has etcd keep it: what was listed in pages goes on for five minutes, then with what is current."""
 MIN_HISTORY_BYTES = 16 << 20
-COMPACT_EVERY_SECONDS = 300.0
+COMPACT_EVERY_SECONDS = 120.0
 MAX_BATCH = 1024
 """Transactions that share one commit at most."""
 
