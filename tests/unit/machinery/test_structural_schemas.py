@@ -86,7 +86,11 @@ def judged(schema: Obj, value: Any, old: Any = NOTHING) -> list[str]:
     [
         ({"type": "integer"}, 2.0, []),
         ({"type": "integer"}, True, ["a FieldValueTypeInvalid"]),
+        ({"type": "integer"}, 1e20, ["a FieldValueTypeInvalid", "<nil> FieldValueInvalid"]),
         ({"type": "number"}, 3, []),
+        ({"type": "string", "format": "date-time"}, "2020-01-01 00:00:00Z", ["a FieldValueTypeInvalid"]),
+        ({"type": "string", "format": "date-time"}, "2020-01-01t00:00:00.5+05:30", []),
+        ({"type": "string", "format": "byte"}, "", ["a FieldValueTypeInvalid"]),
         ({"type": "string", "maxLength": 2}, "äöü", ["a FieldValueTooLong"]),
         ({"type": "string", "pattern": "b+"}, "abbc", []),
         ({"type": "string", "pattern": "^(a+)+$"}, "a" * 40 + "!", ["a FieldValueInvalid"]),
@@ -110,6 +114,7 @@ def test_values(schema: Obj, value: Any, found: list[str]) -> None:
     "schema, value, said",
     [
         ({**TEXT, "format": "cidr"}, 1.5, 'Invalid value: "float64": a in body must be of type cidr: "float64"'),
+        ({**TEXT, "format": "date-time"}, 4, 'Invalid value: "int64": a in body must be of type date-time: "int64"'),
         ({**TEXT, "format": "date"}, {}, 'Invalid value: "": a in body must be of type date: ""'),
         ({"type": "number", "maximum": 5}, 1e10, "Invalid value: 1e+10: a in body should be less than or equal to 5"),
         ({"type": "number", "multipleOf": 2}, 3.0, "Invalid value: 3: a in body should be a multiple of 2"),

@@ -126,11 +126,11 @@ def _type(value: Any, node: Node, path: str, found: list[Finding]) -> None:
     kind, types = _kind_of(value), node.types
     if kind in types:
         return
-    if kind == "number" and "integer" in types and value.is_integer():
+    if kind == "number" and "integer" in types and value.is_integer() and abs(value) < 2**53:
         return
     if kind == "integer" and "number" in types:
         return
-    asked = node.format or node.number_format
+    asked = node.raw.get("format") if node.format else node.number_format
     if node.format and kind in ("string", "array"):
         return
     if asked and kind not in ("string", "array"):
@@ -217,8 +217,9 @@ def _in_range(value: float, name: str) -> bool:
 def _multiple(value: float, factor: float, path: str, found: list[Finding]) -> None:
     whole = isinstance(value, int) and float(factor).is_integer()
     if factor <= 0 or (isinstance(value, int) and int(factor) <= 0):
-        text = f"factor MultipleOf declared for {path} must be positive: {number(factor)}"
-        found.append(Finding("invalid", path, "", text))
+        shown: Any = int(factor) if isinstance(value, int) else factor
+        text = f"factor MultipleOf declared for {path} must be positive: {number(shown)}"
+        found.append(Finding("invalid", path, shown, text))
     elif (
         (value % int(factor) != 0) if whole else not _is_integer(value / factor if factor >= 1 else 1 / factor * value)
     ):
