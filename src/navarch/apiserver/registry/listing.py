@@ -156,7 +156,8 @@ def list_objects(registry: Registry, namespace: str, options: ListOptions, curre
         if options.resource_version not in ("", "0"):
             raise errors.bad_request("specifying resource version is not allowed when using continue")
         start, revision = decode_continue(options.continue_token, registry.cache.prefix)
-        if revision < 0 or registry.cache.unchanged_since(revision):
+        kept = revision >= registry.env.store.compacted  # else the token has run out, though nothing may have changed
+        if revision < 0 or (kept and registry.cache.unchanged_since(revision)):
             revision = current if revision < 0 else revision
             return _page_of_cache(registry, selection, options, revision, start)
         return _page_of_store(registry, selection, options, revision, start)
