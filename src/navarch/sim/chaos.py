@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import hashlib
 import logging
 import multiprocessing
@@ -23,7 +24,7 @@ from navarch.apiserver.request import User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
 from navarch.client.interface import Client
 from navarch.cluster.config import ClusterConfig
-from navarch.cluster.controlplane import ControlPlane
+from navarch.cluster.controlplane import GC_THRESHOLDS, ControlPlane
 from navarch.sim import virtual
 from navarch.sim.faults import CALM, ROUGH, FaultyClient, Line
 from navarch.sim.hollow import HollowNodes, Shape
@@ -233,8 +234,15 @@ def simulate_many(
     if processes < 2 or len(seeds) < 2:
         yield from map(one, seeds)
         return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_collect_rarely) as pool:
         yield from pool.map(one, seeds, chunksize=min(10, -(-len(seeds) // processes)))
+
+
+def _collect_rarely() -> None:
+    """As in a control plane: trees need no collector. What was imported is never looked at again."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def _simulate(seed: int, nodes: int, chaos: float) -> Report:
