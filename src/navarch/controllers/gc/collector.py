@@ -60,6 +60,8 @@ class GarbageCollector:
     def __init__(self, client: Client, informers: InformerFactory, world: World) -> None:
         self.graph = Graph()
         self.queue: WorkQueue[Work | str] = WorkQueue(world)
+        self._undecided: dict[Item, None] = {}
+        """Objects with owners of kinds that were not known: the next discovery may know them."""
         self._client = client
         self._informers = informers
         self._resources: dict[GroupKind, Resource] = {}
@@ -115,6 +117,9 @@ class GarbageCollector:
         fresh = [self._monitor(resource) for resource in sorted(wanted) if resource not in self._monitors]
         if fresh:  # an extension server that does not answer holds nobody up for long
             await asyncio.wait([informer.synced for informer in fresh], timeout=SYNC_SECONDS)
+        undecided, self._undecided = self._undecided, {}
+        for item in undecided:
+            self.queue.add(Work("check", item))
 
     def _monitor(self, resource: Resource) -> Informer:
         informer = self._informers[resource]
@@ -213,6 +218,7 @@ class GarbageCollector:
         if self.graph.is_absent(uid):
             return None
         if resource is None:
+            self._undecided[item] = None
             return {}
         namespace = item.namespace if resource.namespaced else ""
         cached = self._cached(Item(resource, namespace, reference["name"], uid))
