@@ -11,8 +11,9 @@ from navarch.sim.chaos import simulate, simulate_many
 
 RUNS = int(os.environ.get("NAVARCH_SIM_RUNS", "1000"))
 BATCH = 100
-ONCE_BROKEN = (1, 3, 37)
-"""Seeds that broke a promise once: an in-process watch that ended while its last batch was used waited for ever."""
+ONCE_BROKEN = (1, 3, 37, 95, 466)
+"""Seeds that broke a promise once. What each met is another thing now; the faults that they found have tests of their own
+(an in-process watch that ended while its last batch was used, in tests/unit/apiserver/test_ending_watches.py)."""
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import navarch.http.messages as http
 from navarch.http.messages import Connection, Response, StreamWriter, Tunnel
+from navarch.machinery.types import Obj
 
 if TYPE_CHECKING:
     from navarch.apiserver.auth.interface import Decision
@@ -27,6 +28,17 @@ class User:
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def info(self) -> Obj:
+        """authentication.UserInfo; what is empty is left out."""
+        info: Obj = {"username": self.name}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.groups:
+            info["groups"] = list(self.groups)
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra}
+        return info
 
 
 PATCH_NOTE = "patch.webhook.admission.k8s.io/"

@@ -72,16 +72,7 @@ class VolumeBinder:
 
 def _held(volume: Obj, claim: Obj) -> Obj:
     """The volume, reserved for the claim; marked where that was the scheduler's doing."""
-    meta = claim["metadata"]
-    reference = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "namespace": meta["namespace"],
-        "name": meta["name"],
-        "uid": meta["uid"],
-        "resourceVersion": meta.get("resourceVersion", ""),
-    }
-    made = {**volume, "spec": {**volume["spec"], "claimRef": reference}}
+    made = {**volume, "spec": {**volume["spec"], "claimRef": matching.reference_to(claim)}}
     if matching.bound_to(volume, claim):
         return made
     annotations = {**(volume["metadata"].get("annotations") or {}), matching.BOUND_BY_CONTROLLER: "yes"}

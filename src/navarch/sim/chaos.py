@@ -117,7 +117,6 @@ class Cluster:
     _line: Line | None = None
     _disk: _Disk | None = None
     _tasks: Tasks = field(default_factory=dict[Any, None])
-    _running: _Plane | None = None
     _generation: int = 0
 
     def tell(self, what: str) -> None:
@@ -141,8 +140,8 @@ class Cluster:
         server = ApiServer(cast("Store", self._disk), self.world, CONFIG)
         await server.start()
         self.server = server
-        self._running = _Plane(server, self._line)
-        starting = asyncio.get_running_loop().create_task(self._running.start(ClusterConfig(), ""))
+        plane = _Plane(server, self._line)
+        starting = asyncio.get_running_loop().create_task(plane.start(ClusterConfig(), ""))
         starting.add_done_callback(self._started)
         _owner.set(None)
 
@@ -185,10 +184,22 @@ class Cluster:
         task.add_done_callback(asyncio.Task.result)
         _owner.reset(token)
 
-    def system(self) -> Client:
+    @property
+    def last_lost(self) -> float:
+        """When the controllers last missed an answer, on the loop's clock."""
+        return self._line.last_lost if self._line is not None else float("-inf")
+
+    def _there(self) -> ApiServer:
         if self.server is None:
             raise ConnectionError("no API server is up")
-        return self.server.system
+        return self.server
+
+    def system(self) -> Client:
+        return self._there().system
+
+    def user(self) -> Client:
+        """A client of somebody who may do everything."""
+        return self._there().client(User("admin", groups=("system:masters",)))
 
     async def up(self) -> ApiServer:
         while self.server is None:
@@ -209,13 +220,6 @@ class Cluster:
                 return
             except ConnectionError:
                 await asyncio.sleep(1)
-
-    def user(self) -> Client:
-        """A client of somebody who may do everything."""
-        server = self.server
-        if server is None:
-            raise ConnectionError("no API server is up")
-        return server.client(User("admin", groups=("system:masters",)))
 
 
 CONFIG = ApiServerConfig()
@@ -282,9 +286,8 @@ async def _simulate(seed: int, nodes: int, chaos: float) -> Report:
 
 def _enter(cluster: Cluster, events: list[Event]) -> None:
     now = asyncio.get_running_loop().time()
-    line = cluster._line  # pyright: ignore[reportPrivateUsage]
     for event in events:
-        for what in cluster.ledger.enter(event, now, line.last_lost if line is not None else now):
+        for what in cluster.ledger.enter(event, now, cluster.last_lost):
             cluster.tell(f"VIOLATED {what}")
 
 

@@ -1,4 +1,4 @@
-"""Custom resources that have a scale: autoscalers scale them, disruption budgets count them, quotas bound them."""
+"""Custom resources that own or have a scale: autoscalers scale them, budgets count them, quotas bound them, what they owned goes."""
 
 from __future__ import annotations
 
@@ -107,3 +107,11 @@ async def test_a_quota_bounds_custom_resources() -> None:
         await until("it is counted", lambda: used() == "1")
         await server.system.delete(FLEETS, "f", NS)
         await until("it is given back", lambda: used() == "0")
+
+
+async def test_what_a_short_lived_owner_leaves_is_collected() -> None:
+    """The owner goes before the collector has heard of its kind."""
+    async with cluster(1) as (server, _):
+        await a_fleet(server, 0, 1)
+        await server.system.delete(FLEETS, "f", NS)
+        await until("its pod is gone", lambda: not lookup(server, "", "pods", "p0"))

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from navarch.api.admissionregistration.webhooks import validate_service, validate_url
+from navarch.api.admissionregistration.webhooks import validate_client
 from navarch.api.apiextensions.names import validate_names
 from navarch.api.apiextensions.openapi import validate_schema
 from navarch.machinery import names
@@ -294,13 +294,7 @@ def _conversion(given: Obj | None, old: Obj | None, established: bool, errs: Fie
 
 
 def _client(client: Obj, at: str, strict: bool, errs: FieldErrors) -> None:
-    url, service = client.get("url"), client.get("service")
-    if (url is None) == (service is None):
-        errs.required(at, "exactly one of url or service is required")
-    elif url is not None:
-        validate_url(url, f"{at}.url", errs)
-    elif service is not None:
-        validate_service(service, f"{at}.service", errs)
+    validate_client(client, at, errs)
     bundle = client.get("caBundle")
     if bundle and strict and not is_ca_bundle(bundle):
         errs.invalid(f"{at}.caBundle", bundle, "unable to load root certificates: unable to parse bytes as PEM block")

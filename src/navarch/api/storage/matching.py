@@ -28,6 +28,19 @@ WAIT = "WaitForFirstConsumer"
 DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 
 
+def reference_to(claim: Obj) -> Obj:
+    """What a volume's claimRef says of the claim."""
+    meta = claim["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": meta["namespace"],
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "resourceVersion": meta.get("resourceVersion", ""),
+    }
+
+
 def annotated(obj: Obj, name: str) -> bool:
     return name in (obj["metadata"].get("annotations") or {})
 

@@ -180,21 +180,13 @@ def shown(request: AdmissionRequest, version: Version, obj: Obj | None) -> Obj |
 def request_tree(request: AdmissionRequest, version: Version) -> Obj:
     """An AdmissionRequest (admission.k8s.io) without uid and objects."""
     kind, asked = kind_of(request, version)._asdict(), kind_of(request, request.version)._asdict()
-    user = request.user
-    info: Obj = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra}
     tree: Obj = {
         "kind": kind,
         "resource": resource_of(request.kind, version),
         "requestKind": asked,
         "requestResource": resource_of(request.kind, request.version),
         "operation": request.operation,
-        "userInfo": info,
+        "userInfo": request.user.info(),
         "dryRun": request.dry_run,
         "options": _options(request),
     }

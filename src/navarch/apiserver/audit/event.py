@@ -11,7 +11,7 @@ import orjson
 from navarch.apiserver import negotiate
 from navarch.apiserver.audit.policy import LEVELS, METADATA, REQUEST, REQUEST_RESPONSE, Verdict
 from navarch.apiserver.auth.interface import Attributes, Decision
-from navarch.apiserver.request import PATCH_NOTE, Request, Response, User
+from navarch.apiserver.request import PATCH_NOTE, Request, Response
 from navarch.machinery import protobuf
 from navarch.machinery.clock import rfc3339_micro
 from navarch.machinery.errors import StatusError
@@ -57,10 +57,10 @@ class Record:
             "stage": self.stage,
             "requestURI": request.path + (f"?{request.raw_query}" if request.raw_query else ""),
             "verb": self.asked.verb,
-            "user": _user(self.asked.user) if not self.message else {},
+            "user": self.asked.user.info() if not self.message else {},
         }
         if request.impersonator is not None:
-            event["impersonatedUser"] = _user(request.user)
+            event["impersonatedUser"] = request.user.info()
             if request.constraint:
                 event["authenticationMetadata"] = {"impersonationConstraint": request.constraint}
         event["sourceIPs"] = _sources(request)
@@ -144,17 +144,6 @@ def _reference(asked: Attributes, body: Any) -> Obj:
         "subresource": asked.subresource,
     }
     return {k: v for k, v in found.items() if v}
-
-
-def _user(user: User) -> Obj:
-    info: Obj = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = user.groups
-    if user.extra:
-        info["extra"] = dict(user.extra)
-    return info
 
 
 def _sources(request: Request) -> list[str]:

@@ -18,12 +18,10 @@ class CertificateRequestRegistry(Registry):
         return found if found is not None else super().rules(subresource)
 
     async def begin_create(self, call: Call, obj: Obj) -> Finish:
-        spec, user = obj.setdefault("spec", {}), call.user
+        spec = obj.setdefault("spec", {})
         for field in ("username", "uid", "groups", "extra"):
             spec.pop(field, None)
-        who: Obj = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
-        who["extra"] = {key: list(values) for key, values in user.extra}
-        spec.update({field: value for field, value in who.items() if value})
+        spec.update(call.user.info())
         return await super().begin_create(call, obj)
 
     async def begin_update(self, call: Call, obj: Obj, old: Obj) -> Finish:

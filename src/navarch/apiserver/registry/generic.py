@@ -14,17 +14,16 @@ import orjson
 
 from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
 from navarch.api.meta import validate_finalizer_names, validate_metadata, validate_metadata_update
-from navarch.api.schemas import has, schema
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.interface import AdmissionRequest, Body, Operation
 from navarch.apiserver.fanout import Encoder, Watcher
 from navarch.apiserver.registry.call import Call, DeleteOptions
 from navarch.apiserver.registry.delete import delete
+from navarch.apiserver.registry.updates import carry, carry_over, clear_status, keep_all_but_status, unchanged
 from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.watchcache import Entry, ResourceCache
 from navarch.machinery import errors
 from navarch.machinery.clock import World, rfc3339
-from navarch.machinery.decode import normalise
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
 from navarch.store.interface import ConflictError, Store, Write
@@ -220,7 +219,7 @@ class Registry:
         kind, metadata = self.kind, obj["metadata"]
         self.match_namespace(call, metadata)
         if self.has_status and not kind.keeps_status_on_create:
-            _clear_status(obj, kind.hub.definition)
+            clear_status(obj, kind.hub.definition)
         if kind.has_generation:
             metadata["generation"] = 1
         kind.prepare_create(obj)
@@ -292,7 +291,7 @@ class Registry:
             await self.env.admission.validate(self.admission_request(call, "UPDATE", obj, old))
             if self.should_delete(obj):
                 raise DeleteInstead(existing, obj)
-            if _unchanged(obj, old):
+            if unchanged(obj, old):
                 return existing
             if call.dry_run:
                 return self._unstored(existing.key, obj)
@@ -320,17 +319,17 @@ class Registry:
     def _before_update(self, call: Call, obj: Obj, old: Obj) -> None:
         kind, metadata, old_metadata = self.kind, obj["metadata"], old["metadata"]
         self.match_namespace(call, metadata)
-        _carry_over(metadata, old_metadata)
+        carry_over(metadata, old_metadata)
         errs = FieldErrors()
         if call.subresource == "status":
-            _keep_all_but_status(obj, old)
+            keep_all_but_status(obj, old)
             kind.prepare_status_update(obj, old)
         elif call.subresource:
             self.rules(call.subresource)[0](obj, old)
             self._count_generation(obj, old)
         else:
             if self.has_status:
-                _carry(obj, old, "status")
+                carry(obj, old, "status")
             kind.prepare_update(obj, old)
             self._count_generation(obj, old)
             kind.normalise(obj)
@@ -453,66 +452,3 @@ def _uid_mismatch(key: str, wanted: str, found: str) -> str:
         f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
     )
-
-
-def _carry(new: Obj, old: Obj, name: str) -> None:
-    """Makes the new tree's field what the old one's is."""
-    if name in old:
-        new[name] = old[name]
-    else:
-        new.pop(name, None)
-
-
-def _carry_over(metadata: Obj, old: Obj) -> None:
-    """What no update changes, whatever the client sent."""
-    _carry(metadata, old, "generation")
-    _carry(metadata, old, "creationTimestamp")
-    _carry(metadata, old, "resourceVersion")
-    if not metadata.get("uid"):
-        _carry(metadata, old, "uid")
-    metadata.pop("selfLink", None)
-    if "deletionTimestamp" in old:
-        metadata["deletionTimestamp"] = old["deletionTimestamp"]
-    else:
-        metadata.pop("deletionTimestamp", None)
-    if metadata.get("deletionGracePeriodSeconds") is None:
-        _carry(metadata, old, "deletionGracePeriodSeconds")
-
-
-def _clear_status(obj: Obj, definition: str) -> None:
-    """The status of a new object is its type's zero, or nothing where the type may be left out."""
-    obj.pop("status", None)
-    field = schema(definition).fields.get("status") if has(definition) else None
-    if field is not None and field.presence == "always":
-        obj["status"] = normalise(field.schema, {})
-
-
-def _keep_all_but_status(obj: Obj, old: Obj) -> None:
-    for name in [name for name in obj if name not in old and name not in ("status", "metadata")]:
-        del obj[name]
-    for name, value in old.items():
-        if name not in ("status", "metadata"):
-            obj[name] = value
-
-
-def _unchanged(obj: Obj, old: Obj) -> bool:
-    """Whether nothing but times in managedFields differs."""
-    metadata, old_metadata = obj["metadata"], old["metadata"]
-    fields, old_fields = metadata.get("managedFields"), old_metadata.get("managedFields")
-    same = (
-        {k: v for k, v in metadata.items() if k != "managedFields"}
-        == {k: v for k, v in old_metadata.items() if k != "managedFields"}
-        and {k: v for k, v in obj.items() if k != "metadata"} == {k: v for k, v in old.items() if k != "metadata"}
-        and _timeless(fields) == _timeless(old_fields)
-    )
-    if not same:
-        return False
-    metadata["managedFields"] = old_fields
-    if old_fields is None:
-        del metadata["managedFields"]
-    # == takes 1, 1.0 and true for equal: the encoding tells them apart
-    return orjson.dumps(obj, option=orjson.OPT_SORT_KEYS) == orjson.dumps(old, option=orjson.OPT_SORT_KEYS)
-
-
-def _timeless(fields: list[Obj] | None) -> list[Obj]:
-    return [{k: v for k, v in entry.items() if k != "time"} for entry in fields or ()]

@@ -185,7 +185,7 @@ class TokenReview(Virtual):
                 verified = await verified
         except BadToken as err:
             return {**body, "status": {"user": {}, "error": str(err)}}
-        status: Obj = {"authenticated": True, "user": user_info(verified.user)}
+        status: Obj = {"authenticated": True, "user": verified.user.info()}
         if verified.audiences:
             status["audiences"] = list(verified.audiences)
         return {**body, "status": status}
@@ -199,16 +199,4 @@ class SelfReview(Virtual):
 
     async def create(self, call: Call, body: Obj) -> Obj:
         created = rfc3339(self._server.world.now())
-        return {**body, "metadata": {"creationTimestamp": created}, "status": {"userInfo": user_info(call.user)}}
-
-
-def user_info(user: User) -> Obj:
-    """authentication.UserInfo; what is empty is left out."""
-    info: Obj = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra}
-    return info
+        return {**body, "metadata": {"creationTimestamp": created}, "status": {"userInfo": call.user.info()}}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from navarch.api.storage.matching import BIND_COMPLETED, BOUND_BY_CONTROLLER, annotated, bound_to
+from navarch.api.storage.matching import BIND_COMPLETED, BOUND_BY_CONTROLLER, annotated, bound_to, reference_to
 from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from navarch.controllers import objects
 from navarch.controlloop.plan import Action, Emit, Update
@@ -22,18 +22,6 @@ def with_annotations(obj: Obj, *, add: dict[str, str] | None = None, remove: Seq
     kept = {k: v for k, v in objects.annotations_of(obj).items() if k not in remove} | (add or {})
     meta = {k: v for k, v in obj["metadata"].items() if k != "annotations"}
     return {**obj, "metadata": {**meta, "annotations": kept} if kept else meta}
-
-
-def reference_to(claim: Obj) -> Obj:
-    meta = claim["metadata"]
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "namespace": meta["namespace"],
-        "name": meta["name"],
-        "uid": meta["uid"],
-        "resourceVersion": meta.get("resourceVersion", ""),
-    }
 
 
 def bind(volume: Obj, claim: Obj) -> list[Action]:
