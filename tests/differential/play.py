@@ -75,10 +75,10 @@ class Player:
             self._connection.close()
 
     def _step(self, step: Step) -> dict[str, Any]:
-        path = quote(fill(step.path, self._names, self._answered), safe="/?&=%:,;()!~*+'.")
+        path = quote(fill(step.path, self._names, self.answered), safe="/?&=%:,;()!~*+'.")
         headers = {"User-Agent": "differential", "Accept": "application/json", **self._endpoint.headers}
-        headers |= {name: fill(value, self._names, self._answered) for name, value in step.headers.items()}
-        body = body_bytes(step.body, self._names, self._answered)
+        headers |= {name: fill(value, self._names, self.answered) for name, value in step.headers.items()}
+        body = body_bytes(step.body, self._names, self.answered)
         connection = self._connection or self._endpoint.connect()
         self._connection = None
         try:
@@ -103,7 +103,7 @@ class Player:
         answer["body"] = self._normaliser.body(content)
         return answer
 
-    def _answered(self, step: str) -> Any:
+    def answered(self, step: str) -> Any:
         return self._raw.get(step)
 
 

@@ -26,13 +26,18 @@ NOT_FIELDS = {"plural", "scope", "status", "name", "area"}
 CSR = (Path(__file__).parent / "request.b64").read_text().strip()
 
 
+KINDS = Path(__file__).parent / "kinds.yaml"
+
+
 def steps() -> Iterator[Step]:
     """The kinds in the order of kinds.yaml."""
-    for entry in yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text()):
-        yield from _Kind(entry).steps()
+    for entry in yaml.safe_load(KINDS.read_text()):
+        yield from Example(entry).steps()
 
 
-class _Kind:
+class Example:
+    """An ordinary object of a kind, and where it is."""
+
     def __init__(self, entry: dict[str, Any]) -> None:
         self.script = Script(entry.get("area", entry["plural"]))
         self.cluster = entry.get("scope") == "Cluster"
