@@ -31,6 +31,8 @@ from tests.differential.steps import APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, 
 VERBS = ("create", "update", "status", "patch")
 PATCHES = (MERGE, STRATEGIC, JSON_PATCH, APPLY)
 _NUMBERS = re.compile(r"\.\d+\b")
+_CAUSE = re.compile(r"^(upstream|here)( only)?: (?:\S*\.)?(\w+)\S* ((?:FieldValue|Internal)\w+): .*")
+_VALUES = re.compile(r"\"[^\"]*\"|'[^']*'|(?<=:) [^|]* \| here .*")
 _LONG = re.compile(r"x{20,}")
 SERVERS_OWN = ("managedFields", "creationTimestamp", "generation")
 
@@ -170,27 +172,26 @@ def differing(upstream: dict[str, Any], ours: dict[str, Any], messages: bool, ma
     if upstream["status"] >= 500 > ours["status"] >= 400:
         return []  # bad input is never a 500 here
     if (upstream["status"] < 300) != (ours["status"] < 300):
-        return [f"{side}: {_outcome(answer)}" for side, answer in (("upstream", upstream), ("here", ours))]
+        sides = (("upstream", upstream), ("here", ours))
+        return [f"{side}: {line}" for side, answer in sides for line in _told(answer)]
     wanted = (d for d in differences(upstream, ours) if managed or ".managedFields" not in d.path)
     lines = [f"{_NUMBERS.sub('[]', d.path)}: {_text(d.recorded)} | here {_text(d.ours)}" for d in wanted]
-    words = [_words(answer) for answer in (upstream, ours)]
-    if lines and words[0]:
-        lines = [f"upstream: {_outcome(upstream)}", f"here: {_outcome(ours)}"]
-    elif messages and words[0] != words[1]:
-        lines = [f"upstream: {words[0]}", f"here: {words[1]}"]
+    told, here = _told(upstream), _told(ours)
+    if (lines or messages) and upstream["status"] >= 400:
+        bare = [{without_numbers(line) for line in side} for side in (told, here)]
+        lines = [f"upstream only: {line}" for line in told if without_numbers(line) not in bare[1]]
+        lines += [f"here only: {line}" for line in here if without_numbers(line) not in bare[0]]
     return lines[:8]
 
 
-def _outcome(answer: dict[str, Any]) -> str:
-    if answer["status"] < 300:
-        return str(answer["status"])
+def _told(answer: dict[str, Any]) -> list[str]:
+    """Code and reason, and causes; of a failure without causes, its message."""
     body = answer["body"] if isinstance(answer["body"], dict) else {}
+    if answer["status"] < 300 or body.get("kind") != "Status":
+        return [str(answer["status"])]
     causes = (body.get("details") or {}).get("causes") or ()
-    told = sorted(
-        {f"{c.get('field', '')} {c.get('reason', '')}: {_LONG.sub('xxx', c.get('message', ''))}" for c in causes}
-    )
-    heads = [f"{answer['status']} {body.get('reason', '')}", *(told or [_LONG.sub("xxx", str(body.get("message")))])]
-    return "\n      ".join(_short(text) for text in heads)
+    told = sorted({_short(f"{c.get('field', '')} {c.get('reason', '')}: {c.get('message', '')}") for c in causes})
+    return [f"{answer['status']} {body.get('reason', '')}", *(told or [_short(str(body.get("message")))])]
 
 
 def _text(value: Any) -> str:
@@ -199,24 +200,22 @@ def _text(value: Any) -> str:
 
 def _short(text: str) -> str:
     text = _LONG.sub("xxx", text)
-    return text if len(text) < 260 else text[:260] + "..."
-
-
-def _words(answer: dict[str, Any]) -> str:
-    body = answer["body"]
-    return without_numbers(str(body.get("message"))) if isinstance(body, dict) and body.get("kind") == "Status" else ""
+    return text if len(text) < 200 else text[:200] + "..."
 
 
 def report(upstream: Player, ours: Player, messages: bool, managed: bool) -> int:
     """Prints differences, alike ones together; how many answers differ."""
     groups: dict[str, list[str]] = defaultdict(list)
+    texts: dict[str, str] = {}
     for id, answer in upstream.answers.items():
         here = ours.answers.get(id)
         lines = differing(answer, here, messages, managed) if here else ["(not asked here: the object itself differs)"]
         if lines:
-            groups["\n    ".join(lines)].append(id)
-    for text, ids in groups.items():
-        print(f"{len(ids)} x {', '.join(ids[:4])}\n    {text}")
+            alike = "\n".join(sorted({_VALUES.sub("", _CAUSE.sub(r"\1 \3 \4", line)) for line in lines}))
+            groups[alike].append(id)
+            texts.setdefault(alike, "\n    ".join(lines))
+    for alike, ids in groups.items():
+        print(f"{len(ids)} x {', '.join(ids[:2])}\n    {texts[alike]}")
     return sum(map(len, groups.values()))
 
 
