@@ -44,7 +44,10 @@ KIND = {"group": GROUP, "version": VERSION, "kind": "Flunder"}
 
 def swagger() -> dict[str, Any]:
     answer = {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{FLUNDER}"}}}
-    operation = {"x-kubernetes-group-version-kind": KIND, "x-kubernetes-action": "get", "responses": answer}
+    operation = {
+        "x-kubernetes-group-version-kind": KIND, "x-kubernetes-action": "get", "responses": answer,
+        "produces": ["application/json"], "parameters": [{"name": "pretty", "in": "query", "type": "string"}],
+    }  # fmt: skip
     fields = {"metadata": {"$ref": f"#/definitions/{META}"}, "reference": {"type": "string", "description": "Its kin."}}
     shape = {"type": "object", "properties": fields, "x-kubernetes-group-version-kind": [KIND]}
     other = {"type": "object", "properties": {"mine": {"type": "string"}}}
@@ -62,6 +65,8 @@ class Extension:
         self.authority = Authority("wardle-ca")
         self.port = 0
         self.broken = False
+        self.old = False
+        """It has no OpenAPI version 3."""
         self.seen: list[Request] = []
         self._aggregated = aggregated
         self._users = FrontProxy(front_proxy_ca, {"front-proxy-client"}, RealWorld())
@@ -95,6 +100,8 @@ class Extension:
             return _json(401, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401})
         if self.broken:
             return _json(500, {"message": "broken"})
+        if self.old and request.path.startswith("/openapi/v3"):
+            return Response(404, b"404 page not found\n", "text/plain")
         if request.path == "/openapi/v3":
             paths = {ROOT[1:]: {"serverRelativeURL": f"/openapi/v3{ROOT}?hash=1"}}
             return _json(200, {"paths": paths})

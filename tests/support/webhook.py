@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Webhook:
         self.requests: list[Obj] = []
         """The `request` of each review, as it came."""
         self.urls: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
         self.server: Server
 
     def client(self, path: str = "/") -> Obj:
@@ -38,6 +39,7 @@ class Webhook:
     async def handle(self, request: Request) -> Response:
         review = orjson.loads(request.body)
         self.requests.append(review["request"])
+        self.headers.append(request.headers)
         self.urls.append(f"{request.path}?{request.raw_query}")
         made = self.answer(request.path, review["request"])
         made = await made if inspect.isawaitable(made) else made

@@ -38,9 +38,7 @@ def accepted(header: str, tables: bool = True, messages: bool = True) -> Output:
     `messages` only of Tables and metadata. Raises 406."""
     if not header:
         return Output(JSON)
-    choices = [_choice(text) for text in header.split(",")]
-    choices.sort(key=lambda c: -c[0])
-    for _, media, params in choices:
+    for _, media, params in choices(header):
         kind = params.get("as", "")
         if kind == "Table" and (media == PROTOBUF or not tables):
             continue
@@ -52,10 +50,15 @@ def accepted(header: str, tables: bool = True, messages: bool = True) -> Output:
             continue
         if media in MEDIA_TYPES:
             return Output(media, kind, params.get("v", "") if kind else "")
-    choices_here = ", ".join(MEDIA_TYPES)
+    here = ", ".join(MEDIA_TYPES)
     if "as=" in header or not messages:
         raise errors.not_acceptable(MEDIA_TYPES)
-    raise StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {choices_here}", {})
+    raise StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {here}", {})
+
+
+def choices(header: str) -> list[tuple[float, str, dict[str, str]]]:
+    """An Accept header's media types with weight and parameters, the most wanted first."""
+    return sorted((_choice(text) for text in header.split(",")), key=lambda choice: -choice[0])
 
 
 def _choice(text: str) -> tuple[float, str, dict[str, str]]:

@@ -71,7 +71,7 @@ class Routes:
         parts = request.segments()
         match parts:
             case []:
-                return Response(200, dump(index(self._paths()), is_pretty(request)))
+                return Response(200, dump(index(self.paths()), is_pretty(request)))
             case ["version"]:
                 return Response(200, dump(version_info(__version__), is_pretty(request)))
             case ["livez" | "readyz" | "healthz", *_]:
@@ -97,7 +97,8 @@ class Routes:
             case _:
                 return not_found()
 
-    def _paths(self) -> list[str]:
+    def paths(self) -> list[str]:
+        """What the index lists."""
         paths = [*FIXED, *TOKEN_PATHS, "/openapi/v3", *self.extra]
         for root in servermetrics.ROOTS:
             paths.extend(f"/{root}/{name}" for name in health.of_root(root, self.checks))
@@ -117,6 +118,8 @@ class Routes:
         if accept and not any(media in accept for media in (JSON, "*/*", "application/*")):
             return plain(406, "406 Not Acceptable\n")
         if len(parts) == 5 and (remote := self._server.aggregator.remotes.get((parts[3], parts[4]))):
+            if converted := self._server.aggregator.converted(remote):
+                return self._document(request, "/".join(parts), lambda: converted)
             return self._server.aggregator.carry(request, remote)
         make = self._maker(parts)
         if make is None:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from navarch import __version__
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
-from navarch.apiserver import bootstrap, servermetrics
+from navarch.apiserver import bootstrap, servermetrics, zpages
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.admission.plugins import Parts, standard_plugins
@@ -105,6 +106,8 @@ class ApiServerConfig:
     """PEM files of the certificate and key by which extension servers know this one; None: none believes it."""
     admission: Settings = field(default_factory=Settings)
     """Which admission plugins run besides the usual ones, or not, and how they are configured."""
+    flags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The command line's options, as /flagz shows them."""
     token_key_pem: bytes = b""
     """PEM of the private key that signs service account tokens; empty: a new one for this server's life."""
 
@@ -164,6 +167,7 @@ class ApiServer:
         self.custom = CustomResources(self)
         self._writing: set[asyncio.Task[None]] = set()
         self.routes = Routes(self)
+        self.routes.extra |= zpages.handlers(world, __version__, self.routes.paths, config.flags)
         self.audit: Audit | None = self._audit()
         self.fairness: Fairness | None = self._fair()
         self.handle: Handler = self._chain()

@@ -11,11 +11,13 @@ import binascii
 import hashlib
 import ssl
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
+from navarch.apiserver.credentials import NOBODY, Credential, Credentials
 from navarch.apiserver.relaying import dial_error
 from navarch.apiserver.services import Services
 from navarch.http.client import Pool, Stream
@@ -26,7 +28,7 @@ from navarch.machinery.types import Obj
 POOLS = 256
 """Webhooks that connections are kept to; the one unused for longest is let go."""
 ANSWER_LIMIT = 8 * 1024 * 1024
-HEADERS = {
+HEADERS: dict[str, str | Sequence[str]] = {
     "Content-Type": "application/json",
     "Accept": "application/json, */*",
     "User-Agent": "kube-apiserver-admission",
@@ -108,24 +110,25 @@ class Webhooks:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._pools: OrderedDict[tuple[str, int, str, bytes], Pool] = OrderedDict()
+        self._pools: OrderedDict[tuple[str, int, str, bytes, object], Pool] = OrderedDict()
 
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
 
-    async def ask(self, client: Obj, body: bytes, timeout: float) -> Obj:
+    async def ask(self, client: Obj, body: bytes, timeout: float, credentials: Credentials | None = None) -> Obj:
         """Sends JSON, returns the JSON object that is answered. `client` is a WebhookClientConfig: `url` or `service`,
-        `caBundle`. `timeout` is in seconds. Raises WebhookError; a webhook may be asked twice when a connection breaks."""
+        `caBundle`. `timeout` is in seconds; `credentials` say who asks. Raises WebhookError; a webhook may be asked twice when a connection breaks."""
         place = goal(client)
         path = f"{place.path}?timeout={timeout:g}s"
         shown = f'Post "{place.url}?timeout={timeout:g}s"'
+        who = credentials.of(place.host, place.port) if credentials else NOBODY
         pool = None
         try:
             async with asyncio.timeout(timeout):
-                pool = self._pool(place, client.get("caBundle"))
-                stream = await pool.stream("POST", path, HEADERS, body)
+                pool = self._pool(place, client.get("caBundle"), who)
+                stream = await pool.stream("POST", path, HEADERS | who.sent(), body)
                 try:
                     answer = await _read(stream)
                 finally:
@@ -134,22 +137,27 @@ class Webhooks:
             raise WebhookError(f"{shown}: context deadline exceeded") from None
         except StatusError as error:
             raise WebhookError(f"{shown}: {error.message}") from None
-        except ConnectionError as error:
+        except OSError as error:
+            if not isinstance(error, ConnectionError):  # of a token's file
+                raise WebhookError(f"{shown}: {error}") from None
             raise WebhookError(f"{shown}: {why_unanswered(place.host, pool, error)}") from None
         if not 200 <= stream.status <= 206:
             raise WebhookError(_refusal(stream.status, answer), stream.status)
         return _object(answer)
 
-    def _pool(self, place: Goal, bundle: str | None) -> Pool:
+    def _pool(self, place: Goal, bundle: str | None, who: Credential) -> Pool:
         host, port = place.host, place.port
         if place.service is not None:
             host, port = self._services.resolve(*place.service, port)
-        key = (host, port, place.host, hashlib.sha256((bundle or "").encode()).digest())
+        key = (host, port, place.host, hashlib.sha256((bundle or "").encode()).digest(), who.certificate)
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= POOLS:
                 self._pools.popitem(last=False)[1].close()
-            pool = self._pools[key] = Pool(host, port, trust(bundle), place.host, repeatable=True)
+            context = trust(bundle)
+            if who.certificate:
+                context.load_cert_chain(*map(str, who.certificate))
+            pool = self._pools[key] = Pool(host, port, context, place.host, repeatable=True)
         self._pools.move_to_end(key)
         return pool
 

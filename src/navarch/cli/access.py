@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,12 @@ OPTIONS = (
         help="Common names that front proxies may have.",
     ),
     click.option(
+        "--proxy-client-cert-file",
+        type=FILE,
+        help="By what extension servers know this one. [default: a certificate of its own]",
+    ),
+    click.option("--proxy-client-key-file", type=FILE, help="The key of --proxy-client-cert-file."),
+    click.option(
         "--audit-policy-file", type=FILE, help="What is logged. [default: every change, every touch of secrets]"
     ),
     click.option("--audit-log-path", type=NEW_FILE, help="Where it is logged. [default: DATA_DIR/audit.log]"),
@@ -58,6 +64,8 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         authentication_token_webhook_config_file: Path | None,
         requestheader_client_ca_file: Path | None,
         requestheader_allowed_names: str,
+        proxy_client_cert_file: Path | None,
+        proxy_client_key_file: Path | None,
         audit_policy_file: Path | None,
         audit_log_path: Path | None,
         encryption_provider_config: Path | None,
@@ -66,6 +74,14 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         disable_admission_plugins: str,
         **others: Any,
     ) -> Any:
+        if bool(proxy_client_cert_file) != bool(proxy_client_key_file):
+            raise click.UsageError("--proxy-client-cert-file and --proxy-client-key-file go together")
+        certificate = (
+            (proxy_client_cert_file, proxy_client_key_file)
+            if proxy_client_cert_file and proxy_client_key_file
+            else None
+        )
+
         def access(home: Path | None) -> AccessFiles:
             from navarch.cluster.access import AccessFiles
 
@@ -77,6 +93,7 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 token_webhook=authentication_token_webhook_config_file or found.token_webhook,
                 front_proxy_ca=requestheader_client_ca_file or found.front_proxy_ca,
                 front_proxy_names=tuple(name for name in requestheader_allowed_names.split(",") if name),
+                proxy_client=certificate,
                 audit_policy=audit_policy_file or found.audit_policy,
                 audit_log=audit_log_path or found.audit_log,
                 encryption=encryption_provider_config or found.encryption,
@@ -90,3 +107,13 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(OPTIONS):
         run = option(run)
     return run
+
+
+def flags() -> Mapping[str, str]:
+    """The running command's options as kube-apiserver shows its flags."""
+    given = click.get_current_context().params
+    return {name.replace("_", "-"): _shown(value) for name, value in given.items()}
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

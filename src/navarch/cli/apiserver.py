@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from navarch.cli.access import access_options
+from navarch.cli.access import access_options, flags
 
 if TYPE_CHECKING:
     from navarch.cluster.access import AccessFiles
@@ -126,6 +126,7 @@ def command(
             advertise_address=advertise_address or bind_address,
             advertise_port=secure_port,
             client_ca_pem=authorities,
+            flags=flags(),
             fairness=enable_priority_and_fairness,
             max_reads=max_requests_inflight,
             max_writes=max_mutating_requests_inflight,

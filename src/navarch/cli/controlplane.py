@@ -25,10 +25,17 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
     serving = ServingConfig(
         host="0.0.0.0", port=config.api_port, certificate=places.apiserver.cert, key=places.apiserver.key
     )
+    node_ip = machine.node_ip()
     server = ApiServerConfig(
+        flags={
+            "advertise-address": node_ip,
+            "secure-port": str(config.api_port),
+            "service-cluster-ip-range": config.service_cidr,
+            "service-node-port-range": "-".join(map(str, config.node_port_range)),
+        },
         service_cidr=config.service_cidr,
         node_port_range=config.node_port_range,
-        advertise_address=machine.node_ip(),
+        advertise_address=node_ip,
         advertise_port=config.api_port,
         client_ca_pem=root_ca.encode(),
         kubelets=KubeletAccess(

@@ -28,11 +28,11 @@ def load(path: Path) -> Access:
     context = _named(content, "contexts", content.get("current-context", ""), path)["context"]
     cluster = _named(content, "clusters", context.get("cluster", ""), path)["cluster"]
     user = _named(content, "users", context.get("user", ""), path)["user"]
-    certificate = _material(user, "client-certificate", path), _material(user, "client-key", path)
+    certificate = material(user, "client-certificate", path), material(user, "client-key", path)
     token_file = user.get("tokenFile")
     return Access(
         cluster["server"],
-        _material(cluster, "certificate-authority", path),
+        material(cluster, "certificate-authority", path),
         (certificate[0], certificate[1]) if certificate[0] and certificate[1] else None,
         user.get("token", ""),
         Path(token_file) if token_file else None,
@@ -46,7 +46,7 @@ def _named(content: dict[str, Any], section: str, name: str, path: Path) -> Any:
     raise ValueError(f"{path}: there is no {name!r} in {section}")
 
 
-def _material(entry: dict[str, Any], name: str, path: Path) -> Path | None:
+def material(entry: dict[str, Any], name: str, path: Path) -> Path | None:
     """A certificate or key: a file's path, or the text itself written to a private temporary file."""
     if data := entry.get(f"{name}-data"):
         with tempfile.NamedTemporaryFile(prefix="navarch-", suffix=".pem", delete=False) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,9 +29,8 @@ def with_front_proxy(config: ApiServerConfig, places: pki.Paths) -> ApiServerCon
     authorities = settings.front_proxy_ca_pem + places.front_proxy_ca.cert.read_bytes()
     names = settings.front_proxy_names | {pki.FRONT_PROXY} if settings.front_proxy_names else settings.front_proxy_names
     authentication = replace(settings, front_proxy_ca_pem=authorities, front_proxy_names=names)
-    return replace(
-        config, authentication=authentication, proxy_client=(places.front_proxy.cert, places.front_proxy.key)
-    )
+    own = (places.front_proxy.cert, places.front_proxy.key)
+    return replace(config, authentication=authentication, proxy_client=config.proxy_client or own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,8 @@ class AccessFiles:
     token_webhook: Path | None = None
     front_proxy_ca: Path | None = None
     front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
+    proxy_client: tuple[Path, Path] | None = None
+    """Certificate and key by which extension servers know this server, instead of its own."""
     audit_policy: Path | None = None
     audit_log: Path | None = None
     encryption: Path | None = None
@@ -90,6 +92,10 @@ class AccessFiles:
                 config = replace(config, audit=(policy, LogFile(path=self.audit_log)))
             at = self.admission
             config = replace(config, admission=self._admission())
+            if self.proxy_client:
+                at = self.proxy_client[0]
+                ssl.create_default_context().load_cert_chain(*self.proxy_client)
+                config = replace(config, proxy_client=self.proxy_client)
             at = self.front_proxy_ca
             authentication = Authentication(
                 anonymous=anonymous if self.anonymous else Anonymous(False),

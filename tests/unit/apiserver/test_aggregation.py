@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 from tests.support.apiserver import api_server
-from tests.support.extension import FLUNDERS, GROUP, ROOT, Extension, extension
+from tests.support.extension import FLUNDERS, GROUP, META, ROOT, Extension, extension
 from tests.support.hollow import until
 from tests.support.requests import Authority, Connection, exchange, send
 
@@ -87,7 +87,7 @@ class Setup(NamedTuple):
 
 @asynccontextmanager
 async def running(
-    directory: Path, *, aggregated: bool = True, store: Store | None = None, **spec: Any
+    directory: Path, *, aggregated: bool = True, old: bool = False, store: Store | None = None, **spec: Any
 ) -> AsyncIterator[Setup]:
     """An API server, and an extension server that is registered with it behind the service `wardle`."""
     proxies = Authority("front-proxy-ca")
@@ -105,6 +105,7 @@ async def running(
         )
         ca = trusted["data"]["requestheader-client-ca-file"].encode()
         async with extension(directory, ca, aggregated=aggregated) as (made, _):
+            made.old = old
             service = {"metadata": {"name": "wardle"}, "spec": {"type": "ExternalName", "externalName": "localhost"}}
             await server.system.create(SERVICES, service, "default")
             await server.system.create(API_SERVICES, made.api_service(**spec))
@@ -258,6 +259,26 @@ async def test_openapi_holds_their_documents(tmp_path: Path) -> None:
         assert "unused" not in swagger["definitions"]
         assert f"{ROOT}/namespaces/{{namespace}}/flunders/{{name}}" in swagger["paths"]
         assert "/version" not in swagger["paths"]
+
+
+async def test_openapi_of_version_2_is_told_in_version_3_too(tmp_path: Path) -> None:
+    async with running(tmp_path, old=True) as setup:
+        await setup.available()
+        index: dict[str, Any] = {}
+        for _ in range(200):
+            _, index = await setup.ask("GET", "/openapi/v3")
+            if ROOT[1:] in index["paths"]:
+                break
+            await asyncio.sleep(0.02)
+        code, document = await setup.ask("GET", index["paths"][ROOT[1:]]["serverRelativeURL"])
+        flunder = "example.wardle.v1.Flunder"
+        schemas = document["components"]["schemas"]
+        assert (code, document["openapi"], sorted(schemas)) == (200, "3.0.0", sorted([flunder, META]))
+        assert schemas[flunder]["properties"]["metadata"] == {"$ref": f"#/components/schemas/{META}"}
+        (path,) = document["paths"].values()
+        (answer,) = path["get"]["responses"].values()
+        assert answer["content"] == {"application/json": {"schema": {"$ref": f"#/components/schemas/{flunder}"}}}
+        assert path["get"]["parameters"] == [{"name": "pretty", "in": "query", "schema": {"type": "string"}}]
 
 
 async def test_watches_and_upgrades_pass(tmp_path: Path) -> None:

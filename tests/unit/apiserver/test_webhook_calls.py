@@ -11,6 +11,9 @@ import pytest
 from tests.support.requests import Authority
 from tests.support.webhook import webhook
 
+from navarch.apiserver.admission.plugins import check
+from navarch.apiserver.admission.settings import BadSettings, Settings
+from navarch.apiserver.credentials import Credentials
 from navarch.apiserver.services import Services
 from navarch.apiserver.webhooks import WebhookError, Webhooks, goal
 from navarch.http.messages import Response
@@ -127,3 +130,65 @@ async def test_a_service_is_reached_at_a_ready_endpoint() -> None:
     )
     assert 'no service port 1 found for service "hook"' in await why(hooks, {"service": {**base, "port": 1}})
     assert 'no endpoints available for service "hook"' in await why(hooks, {"service": {**base, "port": 8443}})
+
+
+KUBECONFIG = """
+users:
+- {name: "127.0.0.1:%(port)s", user: {tokenFile: token}}
+- {name: "*.example.svc", user: {username: u, password: p, as: other, as-groups: [a, b]}}
+- {name: "*", user: {token: star}}
+- {name: mine, user: {token: fallback}}
+contexts: [{name: c, context: {user: mine}}]
+current-context: c
+"""
+
+
+async def test_a_webhook_is_told_who_asks(tmp_path: Path) -> None:
+    hooks = alone()
+    (tmp_path / "token").write_text("first\n")
+    async with webhook(tmp_path, lambda path, request: {"allowed": True}) as hook:
+        (tmp_path / "kubeconfig").write_text(KUBECONFIG % {"port": hook.server.port})
+        credentials = Credentials.read(tmp_path / "kubeconfig")
+        await hooks.ask(hook.client(), BODY, 5, credentials)
+        (tmp_path / "token").write_text("renewed")
+        await hooks.ask(hook.client(), BODY, 5, credentials)
+        await hooks.ask(hook.client(), BODY, 5)
+        said = [headers.get("authorization") for headers in hook.headers]
+        assert said == ["Bearer first", "Bearer renewed", None]
+        (tmp_path / "token").unlink()
+        with pytest.raises(WebhookError, match="No such file"):
+            await hooks.ask(hook.client(), BODY, 5, credentials)
+        hooks.close()
+
+
+def test_users_are_chosen_by_address(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG % {"port": 1})
+    credentials = Credentials.read(tmp_path / "kubeconfig")
+    assert credentials.of("hook.example.svc", 443).sent() == {
+        "Authorization": "Basic dTpw",
+        "Impersonate-User": "other",
+        "Impersonate-Group": ("a", "b"),
+    }
+    assert credentials.of("hook.example.svc", 8443).sent() == {"Authorization": "Bearer star"}
+    (tmp_path / "kubeconfig").write_text((KUBECONFIG % {"port": 1}).replace('"*"', '"**"'))
+    assert Credentials.read(tmp_path / "kubeconfig").of("elsewhere", 443).token == "fallback"
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"kind": "WebhookAdmission"}, "no WebhookAdmissionConfiguration, but 'WebhookAdmission' of ''"),
+        ({"kubeConfigFile": "relative"}, "must be an absolute file path"),
+        ({"kubeConfigFile": "{}/exec"}, "exec is not supported"),
+        ({"kubeConfigFile": "{}/list"}, "is not a kubeconfig"),
+    ],
+)
+def test_configurations_that_cannot_be_used(tmp_path: Path, given: Obj, said: str) -> None:
+    (tmp_path / "exec").write_text("users: [{name: a, user: {exec: {command: x}}}]")
+    (tmp_path / "list").write_text("- a")
+    kind = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration"}
+    found = {key: value.format(tmp_path) for key, value in given.items()}
+    settings = Settings(configurations={"ValidatingAdmissionWebhook": found if "kind" in found else kind | found})
+    with pytest.raises(BadSettings) as caught:
+        check(settings)
+    assert said in str(caught.value)

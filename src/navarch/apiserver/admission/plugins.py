@@ -32,6 +32,7 @@ from navarch.apiserver.admission.storage import (
     StorageObjectInUseProtection,
 )
 from navarch.apiserver.admission.webhooks import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
+from navarch.apiserver.credentials import BadCredentials, Credentials, of_webhooks
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import Webhooks
 from navarch.client.interface import Client
@@ -135,6 +136,21 @@ def _quota(parts: Parts) -> Plugin:
     return ResourceQuota(parts.caches, parts.world, limited)
 
 
+Hooks = type[MutatingAdmissionWebhook] | type[ValidatingAdmissionWebhook]
+
+
+def _credentials(settings: Settings, name: str) -> Credentials | None:
+    try:
+        return of_webhooks(settings.configurations.get(name) or {})
+    except BadCredentials as error:
+        raise BadSettings(f"{name}: {error}") from None
+
+
+def _webhooks(name: str, plugin: Hooks, parts: Parts) -> Plugin:
+    credentials = _credentials(parts.settings, name)
+    return plugin(parts.caches, parts.authorize, parts.webhooks, parts.world, parts.measures, credentials)
+
+
 PLUGINS: tuple[Entry, ...] = (
     _plain("AlwaysAdmit"),
     _optional("NamespaceAutoProvision", _provision),
@@ -167,15 +183,13 @@ PLUGINS: tuple[Entry, ...] = (
     Entry("PodResizeValidator", True, lambda p: PodResizeValidator(p.caches)),
     Entry("MutatingAdmissionPolicy", True, lambda p: MutatingAdmissionPolicy(p.caches, p.authorize, p.measures)),
     Entry(
-        "MutatingAdmissionWebhook",
-        True,
-        lambda p: MutatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world, p.measures),
+        "MutatingAdmissionWebhook", True, lambda p: _webhooks("MutatingAdmissionWebhook", MutatingAdmissionWebhook, p)
     ),
     Entry("ValidatingAdmissionPolicy", True, lambda p: ValidatingAdmissionPolicy(p.caches, p.authorize, p.measures)),
     Entry(
         "ValidatingAdmissionWebhook",
         True,
-        lambda p: ValidatingAdmissionWebhook(p.caches, p.authorize, p.webhooks, p.world, p.measures),
+        lambda p: _webhooks("ValidatingAdmissionWebhook", ValidatingAdmissionWebhook, p),
     ),
     Entry("ResourceQuota", True, _quota),
     _plain("AlwaysDeny"),
@@ -185,9 +199,11 @@ there are not: ImagePolicyWebhook, and those of kinds that are not served."""
 
 
 def check(settings: Settings) -> None:
-    """Raises BadSettings for settings that no server can start with."""
+    """Raises BadSettings for settings that no server can start with, and OSError for files that they name."""
     settings.check(entry.name for entry in PLUGINS)
     pod_security(settings.configurations.get("PodSecurity") or {})
+    for name in ("MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"):
+        _credentials(settings, name)
     if "EventRateLimit" in settings.enabled:
         _event_limits(settings)
 

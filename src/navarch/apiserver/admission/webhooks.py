@@ -17,6 +17,7 @@ from navarch.apiserver.admission.interface import AdmissionRequest
 from navarch.apiserver.admission.matching import CONFIGURATIONS, GROUP, NAMESPACES, Matcher
 from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.auth.interface import Attributes, Decision
+from navarch.apiserver.credentials import Credentials
 from navarch.apiserver.request import PATCH_NOTE
 from navarch.apiserver.watchcache import CacheSet
 from navarch.apiserver.webhooks import WebhookError, Webhooks
@@ -84,8 +85,16 @@ class _WebhookPlugin(BasePlugin):
     kind = ""
 
     def __init__(
-        self, caches: CacheSet, authorize: Authorize, webhooks: Webhooks, world: World, measures: Measures
+        self,
+        caches: CacheSet,
+        authorize: Authorize,
+        webhooks: Webhooks,
+        world: World,
+        measures: Measures,
+        credentials: Credentials | None = None,
     ) -> None:
+        """`credentials`: what webhooks are told of who asks."""
+        self._credentials = credentials
         self._caches, self._authorize = caches, authorize
         self._webhooks, self._world, self._measures = webhooks, world, measures
         self._configurations = caches[GroupResource(GROUP, f"{self.kind}webhookconfigurations")]
@@ -150,7 +159,9 @@ class _WebhookPlugin(BasePlugin):
             raise CallFailed(hook.name, f"could not create admission objects: {error}") from None
         body = await converted(lambda: reviews.review(request, asked.version, uid, spoken))
         try:
-            answer = await self._webhooks.ask(hook.tree.get("clientConfig") or {}, body, hook.seconds)
+            answer = await self._webhooks.ask(
+                hook.tree.get("clientConfig") or {}, body, hook.seconds, self._credentials
+            )
         except WebhookError as error:
             raise CallFailed(hook.name, f"failed to call webhook: {error}", error.code) from None
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from navarch.apiserver.aggregation import availability, merging
+from navarch.apiserver.aggregation import availability, merging, newer
 from navarch.apiserver.aggregation.availability import LOCAL, PASSED, Verdict
 from navarch.apiserver.aggregation.extensions import Extensions
 from navarch.apiserver.aggregation.remote import Remote, remote_of
@@ -55,6 +55,8 @@ class Learned(NamedTuple):
     """Its entry in /openapi/v3; None where it has none."""
     swagger: Obj | None
     """Its /openapi/v2."""
+    converted: bytes = b""
+    """Its document of version 3 as it follows from version 2, where it has no other."""
 
 
 class Merged(NamedTuple):
@@ -225,12 +227,15 @@ class Aggregator:
         ask = self._extensions.ask
         try:
             discovery = await self._discover(remote, place)
-            index = _tree(await ask(remote, place, "/openapi/v3"))
+            answered = await ask(remote, place, "/openapi/v3")
             document = _tree(await ask(remote, place, "/openapi/v2"))
         except (ConnectionError, WebhookError):
             return  # the next check says so
+        index = _tree(answered)
         entry: Any = (index.get("paths") or {}).get(remote.root[1:]) if index else None
         learned = Learned(discovery, entry if isinstance(entry, dict) else None, document)
+        if answered.status == 404 and document:
+            learned = await asyncio.to_thread(_converted, remote, learned, document)
         if self._by_name.get(remote.name, remote)._replace(available=True) != remote._replace(available=True):
             return  # it was another meanwhile
         if remote.name in self._by_name and self._learned.get(remote.name) != learned:
@@ -309,9 +314,23 @@ class Aggregator:
         learned = ((remote, self._learned.get(remote.name)) for remote in self.remotes.values())
         return {remote.root[1:]: known.openapi for remote, known in learned if known and known.openapi}
 
+    def converted(self, remote: Remote) -> bytes:
+        """Its document of version 3 where it has version 2 only; else empty."""
+        learned = self._learned.get(remote.name)
+        return learned.converted if learned else b""
+
     def swaggers(self) -> list[tuple[Remote, Obj]]:
         learned = ((remote, self._learned.get(remote.name)) for remote in self.remotes.values())
         return [(remote, known.swagger) for remote, known in learned if known and known.swagger]
+
+
+def _converted(remote: Remote, learned: Learned, swagger: Obj) -> Learned:
+    try:
+        made = orjson.dumps(newer.document(remote, swagger))
+    except (AttributeError, KeyError, TypeError):
+        return learned  # no Swagger that anybody could read
+    url = f"/openapi/v3{remote.root}?hash={hashlib.sha512(made).hexdigest().upper()}"
+    return learned._replace(openapi={"serverRelativeURL": url}, converted=made)
 
 
 def _tree(answer: Answer) -> Obj | None:

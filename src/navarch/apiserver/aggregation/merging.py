@@ -113,12 +113,10 @@ def swagger(tree: Obj, specs: Sequence[tuple[Remote, Obj]]) -> Obj:
     something else here get another one."""
     paths, definitions = dict(tree["paths"]), dict(tree["definitions"])
     for remote, spec in specs:
-        own = {
-            p: v for p, v in (spec.get("paths") or {}).items() if p.startswith(f"{remote.root}/") or p == remote.root
-        }
+        own = own_paths(remote, spec)
         theirs = spec.get("definitions") or {}
         names: dict[str, str] = {}
-        for name in _reached(own, theirs):
+        for name in reached(own, theirs):
             names[name] = _free(name, theirs[name], definitions)
         for name, new in names.items():
             definitions.setdefault(new, _renamed(theirs[name], names))
@@ -129,7 +127,14 @@ def swagger(tree: Obj, specs: Sequence[tuple[Remote, Obj]]) -> Obj:
 REFERENCE = "#/definitions/"
 
 
-def _reached(node: Any, definitions: Mapping[str, Any]) -> list[str]:
+def own_paths(remote: Remote, spec: Obj) -> Obj:
+    """The paths of a Swagger document that are the version's."""
+    paths: Obj = spec.get("paths") or {}
+    return {path: item for path, item in paths.items() if path.startswith(f"{remote.root}/") or path == remote.root}
+
+
+def reached(node: Any, definitions: Mapping[str, Any]) -> list[str]:
+    """The definitions that a node leads to."""
     found: dict[str, None] = {}
     waiting: list[Any] = [node]
     while waiting:
