@@ -53,6 +53,18 @@ class _Written:
     first: str
 
 
+class Said(NamedTuple):
+    """Something to tell. `regarding` and `related` are ObjectReferences; `action` is told by Events of events.k8s.io."""
+
+    regarding: Obj
+    kind: str
+    reason: str
+    message: str
+    now: float
+    action: str = ""
+    related: Obj | None = None
+
+
 class Decision(NamedTuple):
     """What to write: a new Event, or (where `patch` is set) a change to the one named `name`."""
 
@@ -84,9 +96,9 @@ class Correlator:
         self._similar: Recent[_Similar] = Recent()
         self._written: Recent[_Written] = Recent()
 
-    def decide(self, regarding: Obj, kind: str, reason: str, message: str, now: float) -> Decision | None:
+    def decide(self, said: Said) -> Decision | None:
         """None: one too many about this object."""
-        ref = reference(regarding)
+        ref, kind, reason, message, now, *_ = said
         who = (ref.get("kind"), ref.get("namespace"), ref["name"], ref.get("uid"), ref.get("apiVersion"))
         if not self._allowed(who, now):
             return None

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from navarch.api.podspec.placement import HostPort, host_ports
-from navarch.api.podspec.resources import requests_of
+from navarch.api.podspec.resources import counted, requests_of
 from navarch.machinery.trees import get
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.storage import claims_named
@@ -74,7 +74,7 @@ class PodInfo:
             nominated=(pod.get("status") or {}).get("nominatedNodeName", ""),
             label_class=(meta.get("namespace", ""), ordered, "deletionTimestamp" in meta),
             claims=tuple(name for name, _ in claims_named(pod)),
-            shape=_shape(spec, meta.get("namespace", ""), labels, ordered),
+            shape=_shape(counted(pod), meta.get("namespace", ""), labels, ordered),
             obj=pod,
         )
 

@@ -22,8 +22,6 @@ NOT_HELPFUL = "Preemption is not helpful for scheduling"
 MORE_THAN_ANY_PRIORITY = 2**31
 """Added to each priority before they are summed: a node with more victims is never better for their being negative."""
 BY_SCHEDULER = "PreemptionByScheduler"
-SLOW_CANDIDATES = 100
-"""Candidates looked for where pods depend on pods of other nodes: each costs a look at the whole cluster."""
 
 
 @dataclass(slots=True)
@@ -89,8 +87,6 @@ class Preemptor:
             return []
         simple = is_simple(self.cycle, pod)
         wanted = max(len(slots) * self.least_percent // 100, self.least_absolute)
-        if not simple:
-            wanted = min(wanted, SLOW_CANDIDATES)
         offset = self.randomness.randrange(len(slots))
         found: list[Candidate] = []
         for slot in (*slots[offset:], *slots[:offset]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
@@ -84,7 +85,7 @@ class Scheduler:
             self._preemptors[name] = Preemptor(
                 cycle, randomness, profile.least_candidates_percent, profile.least_candidates
             )
-        self._recorders[name] = Recorder(client, self._world, name)
+        self._recorders[name] = Recorder(client, self._world, name, socket.gethostname(), in_series=True)
         self._writers[name] = Writer(client, self._world, self._recorders[name])
 
     async def start(self) -> None:

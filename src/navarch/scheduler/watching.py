@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from navarch.api.podspec.resources import counted
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Resource
@@ -195,5 +196,5 @@ def _matters(node: Obj) -> tuple[object, ...]:
 
 
 def _counts_as(pod: Obj) -> tuple[object, ...]:
-    meta, spec = pod["metadata"], pod["spec"]
-    return meta.get("uid"), spec, meta.get("labels"), "deletionTimestamp" in meta
+    meta = pod["metadata"]
+    return meta.get("uid"), counted(pod), meta.get("labels"), "deletionTimestamp" in meta

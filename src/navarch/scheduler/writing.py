@@ -42,13 +42,14 @@ class Writer:
         self.bound(info, node)
 
     def bound(self, info: PodInfo, node: str) -> None:
-        self._recorder.emit(info.obj, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
+        note = f"Successfully assigned {info.key} to {node}"
+        self._recorder.emit(info.obj, "Normal", "Scheduled", note, "Binding")
 
     async def unschedulable(self, pod: Obj, message: str, nominated: str | None, reason: str = "Unschedulable") -> None:
         """The event and the condition of a pod that fits nowhere. `nominated` is where room is being made for it, ""
         where no longer; None leaves that as it is."""
         said = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 4] + " ..."
-        self._recorder.emit(pod, "Warning", "FailedScheduling", said)
+        self._recorder.emit(pod, "Warning", "FailedScheduling", said, "Scheduling")
         status: dict[str, Any] = {}
         condition = _condition(pod, "PodScheduled")
         if condition.get("message") != message or condition.get("reason") != reason:
@@ -83,7 +84,7 @@ class Writer:
         await self._patch_status(victim, {"conditions": [condition]}, tolerant=False)
         await self._client.delete(resources.PODS, meta["name"], meta["namespace"], uid=meta["uid"])
         note = f"Preempted by pod {preemptor.uid} on node {node}"
-        self._recorder.emit(victim, "Normal", "Preempted", note)
+        self._recorder.emit(victim, "Normal", "Preempted", note, "Preempting", preemptor.obj)
 
     def _condition(self, pod: Obj, kind: str, status: str, reason: str, message: str) -> Obj:
         known = _condition(pod, kind)

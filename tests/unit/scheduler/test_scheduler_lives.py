@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.support.apiserver import api_server
 from tests.support.hollow import cluster, until
 
-from navarch.apiserver.server import ApiServer
-from navarch.client.resources import EVENTS, PODS, PRIORITY_CLASSES
+from navarch.apiserver.admission.settings import Settings
+from navarch.apiserver.server import ApiServer, ApiServerConfig
+from navarch.client.resources import EVENTS, NODES, PODS, PRIORITY_CLASSES
+from navarch.controlloop.recorder import Recorder
 from navarch.machinery.types import GroupResource, Obj
+from navarch.scheduler.scheduler import Scheduler
+
+WITHOUT = frozenset(("ServiceAccount", "TaintNodesByCondition"))
 
 
 def manifest(name: str, cpu: str, **spec: Any) -> Obj:
@@ -84,3 +90,41 @@ async def test_pods_of_another_scheduler_and_gated_pods_are_left_alone_until_the
         await server.system.patch(PODS, "gated", {"spec": {"schedulingGates": None}}, "default")
         await until("running", lambda: is_running(server, "gated"))
         assert not seen(server, "other")["spec"].get("nodeName")
+
+
+async def test_a_pod_that_is_being_resized_counts_with_the_most_of_what_it_has_and_wants() -> None:
+    async with api_server(config=ApiServerConfig(admission=Settings(disabled=WITHOUT))) as server:
+        client, scheduler = server.system, Scheduler(server.system, server.world)
+        room = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"allocatable": room}}
+        await client.create(NODES, node)
+        await client.create(PODS, {**manifest("resized", "1", nodeName="n1")}, "default")
+        await scheduler.start()
+        try:
+            given = {"name": "c", "image": "x", "imageID": "x", "ready": True, "restartCount": 0}
+            held = {"allocatedResources": {"cpu": "3"}, "resources": {"requests": {"cpu": "2"}}}
+            status = {"containerStatuses": [{**given, **held}]}
+            await client.patch(PODS, "resized", {"status": status}, "default", subresource="status")
+            await client.create(PODS, manifest("second", "2"), "default")
+            condition = await until(
+                "refused", lambda: (seen(server, "second")["status"].get("conditions") or [None])[0]
+            )
+            assert condition["message"].startswith("0/1 nodes are available: 1 Insufficient cpu.")
+            held = {"allocatedResources": {"cpu": "1"}, "resources": {"requests": {"cpu": "1"}}}
+            status = {"containerStatuses": [{**given, **held}]}
+            await client.patch(PODS, "resized", {"status": status}, "default", subresource="status")
+            await until("it fits", lambda: seen(server, "second")["spec"].get("nodeName"))
+        finally:
+            await scheduler.stop()
+
+
+async def test_everything_said_of_a_burst_is_told() -> None:
+    async with api_server() as server:
+        recorder = Recorder(server.system, server.world, "default-scheduler", "here", in_series=True)
+        for number in range(1200):
+            pod = {**manifest(f"p{number}", "1")}
+            recorder.emit(pod, "Normal", "Scheduled", f"Successfully assigned default/p{number} to n", "Binding")
+        told = server.registries[GroupResource("", "events")].cache
+        await until("all is told", lambda: len(list(told.range())) == 1200)
+        await recorder.stop()
+        assert len(set(await said(server, "Scheduled"))) == 1200 and recorder.dropped == 0

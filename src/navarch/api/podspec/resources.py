@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
@@ -67,6 +67,50 @@ def requests_of(spec: Obj) -> dict[str, int]:
     total |= amounts((spec.get("resources") or {}).get("requests"))
     _add(total, amounts(spec.get("overhead")))
     return {name: amount(name, value) for name, value in total.items()}
+
+
+def counted(pod: Obj) -> Obj:
+    """A pod's spec with what each container (and the pod) is counted with while it is being resized: the most of what it is to
+    request, what it has, and what it was allocated; without the first where a resize is infeasible. The spec itself where
+    they agree. Source: component-helpers resource/helpers.go determineEffectiveRequests."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    changed: Obj = {}
+    for field, reported in (("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")):
+        told = {one["name"]: one for one in status.get(reported) or () if one.get("resources") is not None}
+        if not told:
+            continue
+        holders: list[Obj] = spec.get(field) or []
+        made = [_counted(one, told[one["name"]], status) if _resizes(field, one, told) else one for one in holders]
+        if any(new is not old for new, old in zip(made, holders, strict=True)):
+            changed[field] = made
+    if status.get("resources") is not None and (spec.get("resources") or {}).get("requests"):
+        made_for_pod = _counted(spec, status, status)
+        if made_for_pod is not spec:
+            changed["resources"] = made_for_pod["resources"]
+    return {**spec, **changed} if changed else spec
+
+
+def _resizes(field: str, container: Obj, told: Mapping[str, Obj]) -> bool:
+    return container["name"] in told and (field == "containers" or is_sidecar(container))
+
+
+def _counted(holder: Obj, told: Obj, status: Obj) -> Obj:
+    wanted: Obj = (holder.get("resources") or {}).get("requests") or {}
+    actual: Obj = told["resources"].get("requests") or {}
+    allocated: Obj = told.get("allocatedResources") or {}
+    if wanted == actual and (not allocated or allocated == actual):
+        return holder
+    most: Obj = {}
+    for side in (actual, allocated) if _is_infeasible(status) else (wanted, actual, allocated):
+        for name, value in side.items():
+            if name not in most or Quantity.of(most[name]) < Quantity.of(value):
+                most[name] = value
+    return {**holder, "resources": {**(holder.get("resources") or {}), "requests": most}}
+
+
+def _is_infeasible(status: Obj) -> bool:
+    pending = next((c for c in status.get("conditions") or () if c["type"] == "PodResizePending"), None)
+    return pending is not None and pending.get("reason") == "Infeasible"
 
 
 def _is_pod_level(name: str) -> bool:
