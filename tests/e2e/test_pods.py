@@ -300,11 +300,12 @@ def test_a_host_port_leads_into_the_pod(run: Run, network: Network) -> None:
     server = {"name": "c", "image": "nginx", "ports": [{"containerPort": 80, "hostPort": 18080}]}
     phase(run(pod("port", server)), "Running")
 
-    def answer() -> bool:
-        with urllib.request.urlopen(f"http://{NODE_ADDRESS}:18080/", timeout=2) as got:
+    def answer(address: str) -> bool:
+        with urllib.request.urlopen(f"http://{address}:18080/", timeout=2) as got:
             return "Welcome to nginx!" in got.read().decode()
 
-    wait_for("nginx at the node's port", answer, 20)
+    for address in (NODE_ADDRESS, "127.0.0.1"):
+        wait_for(f"nginx at {address}", lambda address=address: answer(address), 20)
 
 
 def test_an_ephemeral_container_sees_its_target(cluster: Cluster, namespace: str, run: Run) -> None:

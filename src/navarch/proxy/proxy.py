@@ -11,7 +11,7 @@ from navarch.client.informer import Informer, InformerFactory
 from navarch.client.interface import Client
 from navarch.machinery.clock import Timer, World
 from navarch.machinery.types import Key, Obj, key_of
-from navarch.proxy import nft, routes, rules
+from navarch.proxy import flows, nft, routes, rules
 from navarch.proxy.services import SERVICE_NAME_LABEL, ZONE_LABEL, Place, Port, host_ports, service_ports
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,10 @@ class Proxy:
         self._host_ports: list[Port] = []
         self._dirty: set[Key] = set()
         self._applied = rules.Ruleset()
+        self._serving: flows.Serving = {}
+        """The UDP fronts as they were when flows were last looked at."""
+        self._loopback = False
+        """Whether host ports answer on the loopback address: the bridge comes with the first pod."""
         self._timer: Timer | None = None
         self._applying = False
         self._again = False
@@ -72,10 +76,11 @@ class Proxy:
         self._slices.add_handler(self._slice_changed)
         self._pods.add_handler(self._pod_changed)
         self._host_ports = host_ports(self._pods.list())
-        target = self._target()
+        target, serving = self._target()
         text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
         await asyncio.to_thread(nft.apply, text)
         self._applied = target
+        await self._follow_up(serving)
 
     async def stop(self) -> None:
         """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
@@ -126,12 +131,13 @@ class Proxy:
     async def _apply(self) -> None:
         failed = False
         try:
-            target = self._target()
+            target, serving = self._target()
             transaction = rules.change(self._settings, self._applied, target)
             if transaction:
                 await asyncio.to_thread(nft.apply, transaction)
                 self.transactions += 1
             self._applied = target
+            await self._follow_up(serving)
         except nft.NftError as error:
             failed = True
             log.error("nftables refused the change; all rules are set anew: %s", error)
@@ -144,7 +150,7 @@ class Proxy:
 
     async def _reset(self) -> bool:
         """Someone else changed the table: replace it as a whole."""
-        target = self._target()
+        target, serving = self._target()
         settings = self._settings
         try:
             text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
@@ -153,10 +159,22 @@ class Proxy:
             log.error("nftables refused the whole table: %s", error)
             return False
         self._applied = target
+        await self._follow_up(serving)
         return True
 
-    def _target(self) -> rules.Ruleset:
-        """The rules as they should be now; recomputes only services that changed."""
+    async def _follow_up(self, serving: flows.Serving) -> None:
+        """What the kernel needs after the rules. A flow that is forgotten is translated anew by its next packet."""
+        if self._host_ports and not self._loopback:
+            self._loopback = routes.loopback(self._settings.bridge)
+        changed, self._serving = flows.worth_looking(self._serving, serving), serving
+        if changed:
+            try:
+                await asyncio.to_thread(flows.forget, changed, self._config.node_ip)
+            except OSError as error:
+                log.warning("UDP flows to endpoints that are gone stay: %s", error)
+
+    def _target(self) -> tuple[rules.Ruleset, flows.Serving]:
+        """The rules as they should be now, and where UDP flows may lead; recomputes only services that changed."""
         dirty, self._dirty = self._dirty, set()
         for key in dirty:
             service = self._services.get(*key)
@@ -165,8 +183,8 @@ class Proxy:
             else:
                 slices = self._slices.by_index("service", f"{key.namespace}/{key.name}")
                 self._ports[key] = service_ports(service, slices, self._place)
-        ports = [port for found in self._ports.values() for port in found]
-        return rules.ruleset([*ports, *self._host_ports])
+        ports = [*(port for found in self._ports.values() for port in found), *self._host_ports]
+        return rules.ruleset(ports), flows.serving(ports)
 
 
 def _service_of_slice(piece: Obj) -> list[str]:

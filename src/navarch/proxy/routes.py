@@ -26,6 +26,17 @@ def forwarding() -> None:
     _sysctl("net/ipv4/ip_forward", "1")
 
 
+def loopback(bridge: str) -> bool:
+    """Lets answers of pods back to clients on the node's loopback address; False while there is no bridge.
+
+    The rules must keep pods from the loopback address before (CVE-2020-8558)."""
+    try:
+        _sysctl(f"net/ipv4/conf/{bridge}/route_localnet", "1")
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def bridge_netfilter() -> bool:
     """Makes packets within a bridge pass the rules; False where this kernel has no br_netfilter."""
     path = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")

@@ -9,6 +9,9 @@ change of a few map elements:
 
 Node ports work alike, with the mark's high bit telling the masquerade rule. Only a service with session affinity has a
 chain of its own. Whatever still has a service address after translation has no endpoints, and is rejected.
+
+Host ports answer on the loopback address too. Such packets need a source that pods can answer to, and the bridge a setting
+(routes.loopback) under which pods could reach what listens on the node's loopback: they are kept from that first of all.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ def ruleset(ports: Iterable[Port]) -> Ruleset:
         for endpoint in port.endpoints:
             result.elements["hairpins"][f"{endpoint.address} . {endpoint.address}"] = ""
         if port.affinity_seconds:
-            chain = _affinity_name(front)
+            chain = f"{_affinity_name(front)}-{port.affinity_seconds}"  # a set's timeout cannot be changed
             _add_affinity_chains(result, port, chain)
             table[key] = f"goto {chain}"
             continue
@@ -155,7 +158,12 @@ table ip {settings.table} {{
     type nat hook postrouting priority srcnat; policy accept;
     meta mark and {MASQUERADE_BIT:#x} == {MASQUERADE_BIT:#x} masquerade
     ct status dnat ip saddr . ip daddr @hairpins masquerade
+    ct status dnat ip saddr 127.0.0.0/8 oifname "{settings.bridge}" masquerade
 {same_bridge}    ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != "{settings.bridge}" masquerade
+  }}
+  chain from-pods {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "{settings.bridge}" ip daddr 127.0.0.0/8 drop
   }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset

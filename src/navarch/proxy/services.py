@@ -15,6 +15,7 @@ from navarch.machinery.trees import get
 from navarch.machinery.types import Obj
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+LOOPBACK = "127.0.0.1"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -38,6 +39,8 @@ class Port(NamedTuple):
     """Session affinity by client address; 0 for none."""
     masquerade: bool = False
     """Replies must come back through this node: set where traffic from outside may go to another node."""
+    serving: tuple[Endpoint, ...] = ()
+    """UDP: whom flows that exist may go on to, policies or not; empty: the endpoints."""
 
 
 class _Candidate(NamedTuple):
@@ -80,16 +83,17 @@ def _fronts(service: Obj, port: Obj, candidates: Sequence[_Candidate], place: Pl
     external_local = spec.get("externalTrafficPolicy") == "Local"
     inside = _usable(candidates, internal_local, place)
     outside = _usable(candidates, external_local, place)
+    serving = tuple(sorted({c.endpoint for c in candidates if c.serving})) if protocol == "udp" else ()
     for address in spec.get("clusterIPs") or [spec["clusterIP"]]:
         if _is_ipv4(address):
-            yield Port(Front(address, protocol, port["port"]), inside, affinity)
+            yield Port(Front(address, protocol, port["port"]), inside, affinity, serving=serving)
     external = list(spec.get("externalIPs") or [])
     external += [i["ip"] for i in get(service, "status", "loadBalancer", "ingress", default=[]) if i.get("ip")]
     for address in external:
         if _is_ipv4(address):
-            yield Port(Front(address, protocol, port["port"]), outside, affinity, not external_local)
+            yield Port(Front(address, protocol, port["port"]), outside, affinity, not external_local, serving)
     if node_port := port.get("nodePort"):
-        yield Port(Front("", protocol, node_port), outside, affinity, not external_local)
+        yield Port(Front("", protocol, node_port), outside, affinity, not external_local, serving)
 
 
 def _usable(candidates: Sequence[_Candidate], local_only: bool, place: Place) -> tuple[Endpoint, ...]:
@@ -127,7 +131,9 @@ def _candidates(slices: Iterable[Obj], port_name: str, node: str) -> list[_Candi
 
 
 def host_ports(pods: Iterable[Obj]) -> list[Port]:
-    """The hostPorts of the node's running pods (pods on the host's network have no need)."""
+    """The hostPorts of the node's running pods (pods on the host's network have no need).
+
+    Without an address they are on all of the node's, loopback included: a node port is not."""
     found: list[Port] = []
     for pod in pods:
         address = get(pod, "status", "podIP", default="")
@@ -143,10 +149,9 @@ def _host_ports(container: Mapping[str, object], address: str) -> Iterable[Port]
     for port in ports if isinstance(ports, list) else []:
         if port.get("hostPort"):
             host = port.get("hostIP") or ""
-            front = Front(
-                "" if host in ("", "0.0.0.0") else host, port.get("protocol", "TCP").lower(), port["hostPort"]
-            )
-            yield Port(front, (Endpoint(address, port["containerPort"]),))
+            endpoints = (Endpoint(address, port["containerPort"]),)
+            for each in ("", LOOPBACK) if host in ("", "0.0.0.0") else (host,):
+                yield Port(Front(each, port.get("protocol", "TCP").lower(), port["hostPort"]), endpoints)
 
 
 def _is_over(pod: Obj) -> bool:

@@ -111,7 +111,11 @@ def test_host_ports_of_running_pods() -> None:
         "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 8081}]}]},
         "status": {"podIP": "10.244.0.9", "phase": "Running"},
     }
-    assert host_ports([pod]) == [Port(Front("", "tcp", 8081), (Endpoint("10.244.0.9", 80),))]
+    found = {port.front: port.endpoints for port in host_ports([pod])}
+    here = (Endpoint("10.244.0.9", 80),)
+    assert found == {Front("", "tcp", 8081): here, Front("127.0.0.1", "tcp", 8081): here}
+    pod["spec"]["containers"][0]["ports"][0]["hostIP"] = "192.0.2.10"
+    assert host_ports([pod]) == [Port(Front("192.0.2.10", "tcp", 8081), here)]
     pod["status"]["phase"] = "Succeeded"
     assert host_ports([pod]) == []
 
@@ -148,4 +152,18 @@ def test_session_affinity_remembers_clients_per_endpoint() -> None:
     built = rules.ruleset(ports(2, affinity=600))
     assert set(built.clients.values()) == {600} and len(built.clients) == 2
     text = rules.change(SETTINGS, rules.Ruleset(), built)
-    assert "timeout 600s" in text and "update @affinity-10.96.0.20-tcp-80-10.244.0.2-80 { ip saddr }" in text
+    assert "timeout 600s" in text and "update @affinity-10.96.0.20-tcp-80-600-10.244.0.2-80 { ip saddr }" in text
+
+
+def test_another_timeout_of_affinity_is_another_set() -> None:
+    old, new = rules.ruleset(ports(1, affinity=600)), rules.ruleset(ports(1, affinity=30))
+    text = rules.change(SETTINGS, old, new)
+    (gone,), (come,) = old.clients, new.clients
+    assert f"delete set ip navarch-test {gone}" in text
+    assert (
+        f"add set ip navarch-test {come} {{ type ipv4_addr; size 65536; flags dynamic, timeout; timeout 30s; }}" in text
+    )
+
+
+def test_pods_are_kept_from_the_nodes_loopback() -> None:
+    assert 'iifname "nv0" ip daddr 127.0.0.0/8 drop' in rules.base(SETTINGS)
