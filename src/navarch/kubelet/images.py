@@ -170,8 +170,13 @@ class ImageManager:
         task = self._pulls.get(whole)
         if task is None:
             task = self._pulls[whole] = asyncio.create_task(self._pull_with(whole, [{}]))
-            task.add_done_callback(lambda _: self._pulls.pop(whole, None))
+            task.add_done_callback(lambda done: self._pulled(whole, done))
         return await asyncio.shield(task)
+
+    def _pulled(self, whole: str, done: asyncio.Task[str]) -> None:
+        self._pulls.pop(whole, None)
+        if not done.cancelled():
+            done.exception()  # who asked for it may be gone: then nobody else looks
 
     async def _pull_with(self, whole: str, auths: list[dict[str, Any]]) -> str:
         async with self._limit:

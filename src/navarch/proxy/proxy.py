@@ -71,6 +71,7 @@ class Proxy:
         self._nodes.start()
         synced = (asyncio.shield(informer.synced) for informer in (self._pods, self._nodes))
         await asyncio.gather(self._informers.wait_synced(), *synced)
+        self._applying = True  # changes that come meanwhile wait: they are told from what is set now
         self._nodes.add_handler(self._node_changed)
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
@@ -81,6 +82,10 @@ class Proxy:
         await asyncio.to_thread(nft.apply, text)
         self._applied = target
         await self._follow_up(serving)
+        self._applying = False
+        if self._again:
+            self._again = False
+            self._schedule()
 
     async def stop(self) -> None:
         """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
