@@ -156,14 +156,14 @@ class Scope:
     ) -> Program:
         """A program that gives one of the wanted types (none: any). Raises ValueError in upstream's words."""
         from navarch.machinery.cel.environment import compile_expression  # lazily: no start needs it
-        from navarch.machinery.cel.syntax import CompileError
+        from navarch.machinery.cel.syntax import CompileError, failure
 
         try:
             program = compile_expression(
                 text, self.declared(params=params, authorizer=authorizer), DYN, structs=structs
             )
         except CompileError as error:
-            raise ValueError(f"compilation failed: {error}") from None
+            raise ValueError(failure(error)) from None
         if wanted and program.type not in wanted:
             if len(wanted) == 1:
                 raise ValueError(f"must evaluate to {wanted[0]} but got {program.type}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from navarch.machinery.errors import FieldErrors
-from navarch.machinery.structural.patterns import compiled
+from navarch.machinery.patterns import compiled
 from navarch.machinery.types import Obj
 
 Level = Literal["root", "item", "field"]

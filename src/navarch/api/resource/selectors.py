@@ -39,12 +39,12 @@ DEVICE = object_of(
 def compiled(expression: str) -> Program:
     """The program of a selector, over `device`. Raises ValueError in upstream's words."""
     from navarch.machinery.cel.environment import compile_expression  # lazily: no start needs it
-    from navarch.machinery.cel.syntax import CompileError
+    from navarch.machinery.cel.syntax import CompileError, failure
 
     try:
         program = compile_expression(expression, {"device": DEVICE})
     except CompileError as error:
-        raise ValueError(f"compilation failed: {error}") from None
+        raise ValueError(failure(error)) from None
     if program.type not in (BOOL, DYN):
         raise ValueError(f"must evaluate to bool or the unknown type, not {program.type}")
     return program

@@ -25,6 +25,8 @@ from navarch.machinery.cel.syntax import (
 from navarch.machinery.cel.types import BOOL, DYN, ERROR, INT, Type
 from navarch.machinery.cel.values import type_name
 
+ORDERED = frozenset((INT, types.UINT, types.DOUBLE, BOOL, types.DURATION, types.TIMESTAMP, types.STRING, types.BYTES))
+"""What can be sorted by."""
 LITERALS = {"null_type": types.NULL, "google.protobuf.Duration": types.DURATION}
 
 
@@ -188,8 +190,8 @@ class _Checker:
                 node.function, node.target = name, None
 
     def logical(self, node: Call, arguments: list[Type]) -> Type:
-        if any(found not in (BOOL, DYN, ERROR) for found in arguments):
-            return self.no_overload(node, arguments)
+        for found, argument in zip(arguments, node.args, strict=True):
+            self.must_be_bool(found, argument)
         return BOOL
 
     def conditional(self, node: Call, arguments: list[Type]) -> Type:
@@ -222,11 +224,12 @@ class _Checker:
         return result
 
     def no_overload(self, node: Call, arguments: list[Type]) -> Type:
-        if ERROR in arguments:
-            return ERROR
+        return self.unfit(node, node.function, arguments, node.target is not None)
+
+    def unfit(self, node: Node, function: str, arguments: list[Type], member: bool = False) -> Type:
         words = [_word(found) for found in arguments]
-        shown = f"{words[0]}.({', '.join(words[1:])})" if node.target is not None else f"({', '.join(words)})"
-        return self.wrong(node.at, f"found no matching overload for '{node.function}' applied to '{shown}'")
+        shown = f"{words[0]}.({', '.join(words[1:])})" if member else f"({', '.join(words)})"
+        return self.wrong(node.at, f"found no matching overload for '{function}' applied to '{shown}'")
 
     # -- aggregates
 
@@ -295,24 +298,33 @@ class _Checker:
         if not two:
             values = keys if self.out.types[node.range].name == "map" else values
         self.scopes.append({node.key: keys, node.variable: values} if two else {node.variable: values})
-        if node.condition is not None:
-            self.boolean(node.condition)
+        condition = self.visit(node.condition) if node.condition is not None else BOOL
         step = self.visit(node.step)
         self.scopes.pop()
+        if condition != BOOL:
+            mapped = node.kind in ("transformMap", "transformMapEntry")
+            self.choosing(node, condition, types.map_of(keys, step) if mapped else types.list_of(step))
         match node.kind:
-            case "all" | "exists" | "exists_one":
+            case "all" | "exists":
                 self.must_be_bool(step, node.step)
                 return BOOL
+            case "exists_one":
+                self.choosing(node, step, INT)
+                return BOOL
             case "filter":
-                self.must_be_bool(step, node.step)
+                self.choosing(node, step, types.list_of(values))
                 return types.list_of(values)
             case "sortBy":
+                if step not in ORDERED and step not in (DYN, ERROR):
+                    self.unfit(node, "@sortByAssociatedKeys", [types.list_of(values), types.list_of(step)], True)
                 return types.list_of(values)
             case "map" | "transformList":
                 return types.list_of(replace(step, max_elements=None))
             case "transformMap":
                 return types.map_of(keys, step)
             case "transformMapEntry":
+                if step.name != "map" and step not in (DYN, ERROR):
+                    self.unfit(node, "cel.@mapInsert", [types.map_of(DYN, DYN), step])
                 return step if step.name == "map" else types.map_of(DYN, DYN)
 
     def elements(self, node: Fold) -> tuple[Type, Type]:
@@ -329,8 +341,10 @@ class _Checker:
             )
         return DYN, DYN
 
-    def boolean(self, node: Node) -> None:
-        self.must_be_bool(self.visit(node), node)
+    def choosing(self, node: Fold, condition: Type, result: Type) -> None:
+        """What a macro chooses elements by, as the conditional that it stands for."""
+        if condition not in (BOOL, DYN, ERROR):
+            self.unfit(node, "_?_:_", [condition, result, result])
 
     def must_be_bool(self, found: Type, node: Node) -> None:
         if found not in (BOOL, DYN, ERROR):

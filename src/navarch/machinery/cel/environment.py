@@ -11,26 +11,27 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from navarch.machinery.cel import cost
+from navarch.machinery.cel import cost, literals
 from navarch.machinery.cel.checker import Checked, check
 from navarch.machinery.cel.declarations import Library, merge
 from navarch.machinery.cel.evaluate import Frame, compile_code
 from navarch.machinery.cel.library.authorizer import AUTHORIZATION
-from navarch.machinery.cel.library.kubernetes import KUBERNETES
+from navarch.machinery.cel.library.kubernetes import JSON_PATCHES, KUBERNETES
 from navarch.machinery.cel.library.lists import LISTS
 from navarch.machinery.cel.library.standard import STANDARD
 from navarch.machinery.cel.library.strings import STRINGS
 from navarch.machinery.cel.library.times import TIMES_AND_OPTIONALS
 from navarch.machinery.cel.parser import parse
-from navarch.machinery.cel.syntax import CompileError, Issue
+from navarch.machinery.cel.syntax import CompileError, InstantiationError, Issue
 from navarch.machinery.cel.types import DYN, Type, assignable
 from navarch.machinery.cel.values import CelError
 
 
 @cache
-def functions() -> Library:
-    """Every function of release 1.36's environment."""
-    return merge(STANDARD, TIMES_AND_OPTIONALS, STRINGS, LISTS, KUBERNETES, AUTHORIZATION)
+def functions(patches: bool = False) -> Library:
+    """Every function of release 1.36's environment; with `patches`, those of expressions that make JSON patches too."""
+    found = merge(STANDARD, TIMES_AND_OPTIONALS, STRINGS, LISTS, KUBERNETES, AUTHORIZATION)
+    return found | JSON_PATCHES if patches else found
 
 
 class Program:
@@ -71,8 +72,13 @@ def compile_expression(
     """Raises CompileError for text that does not parse, does not check, or gives another type than `result`."""
     try:
         root = parse(text)
-        checked = check(text, root, functions(), variables, structs)
+        checked = check(text, root, functions("JSONPatch" in (structs or ())), variables, structs)
+        if found := list(literals.issues(checked)):
+            raise CompileError(text, found)
+        literals.convert(checked)
         program = Program(checked, variables)
+    except CelError as error:
+        raise InstantiationError(str(error)) from None
     except RecursionError:
         raise CompileError(text, [Issue(0, "expression recursion limit exceeded")]) from None
     allowed = result if isinstance(result, tuple) else (result,)

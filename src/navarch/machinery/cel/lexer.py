@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -84,48 +85,62 @@ _SIMPLE = {
 _LITERALS = {"true": True, "false": False, "null": None}
 
 
-def tokens(text: str) -> list[Token]:
-    """Raises CompileError."""
+class _Unreadable(Exception):
+    """Characters that begin no token; `end` is where reading goes on, as ANTLR does: behind the first that cannot be."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(end)
+        self.end = end
+
+
+def tokens(text: str) -> tuple[list[Token], list[Issue]]:
+    """The tokens, and what is none. Raises CompileError for text that is too long."""
     if len(text) > MAX_TEXT:
         raise CompileError(
             text[:50], [Issue(0, f"expression code point size exceeds limit: size: {len(text)}, limit {MAX_TEXT}")]
         )
     found: list[Token] = []
+    issues: list[Issue] = []
     at = 0
     while at < len(text):
         if space := _SPACE.match(text, at):
             at = space.end()
             continue
-        token, at = _next(text, at)
-        found.append(token)
+        try:
+            token, at = _next(text, at, issues)
+            found.append(token)
+        except _Unreadable as error:
+            issues.append(Issue(at, f"Syntax error: token recognition error at: '{text[at : error.end]}'"))
+            at = error.end
     found.append(Token("end", "<EOF>", None, len(text)))
-    return found
+    return found, issues
 
 
-def _next(text: str, at: int) -> tuple[Token, int]:
+def _next(text: str, at: int, issues: list[Issue]) -> tuple[Token, int]:
+    """Raises _Unreadable; a value that cannot be is an issue."""
     char = text[at]
     if (match := _STRING.match(text, at)) and (
         not match["prefix"] or match["prefix"].lower() in ("r", "b", "rb", "br")
     ):
-        return _string(text, at, match)
+        return _string(text, at, match, issues)
     if match := _IDENT.match(text, at):
         name = match.group()
         if name in _LITERALS:
             return Token("value", name, _LITERALS[name], at), match.end()
         return Token("in" if name == "in" else "ident", name, None, at), match.end()
     if char.isdigit() or (char == "." and text[at + 1 : at + 2].isdigit()):
-        return _number(text, at)
+        return _number(text, at, issues)
     if char == "`":
         end = text.find("`", at + 1)
         if end > 0:
-            return Token("quoted", text[at + 1 : end], None, at), end + 1
+            return Token("quoted", text[at : end + 1], None, at), end + 1
     for operator in _OPERATORS:
         if text.startswith(operator, at):
             return Token(operator, operator, None, at), at + len(operator)
-    raise CompileError(text, [Issue(at, f"Syntax error: token recognition error at: '{char}'")])
+    raise _Unreadable(min(at + 1 + (char in "&|="), len(text)))
 
 
-def _number(text: str, at: int) -> tuple[Token, int]:
+def _number(text: str, at: int, issues: list[Issue]) -> tuple[Token, int]:
     match = _NUMBER.match(text, at)
     assert match
     word = match.group()
@@ -141,10 +156,14 @@ def _number(text: str, at: int) -> tuple[Token, int]:
         value = float(digits)
     if unsigned:
         if value > MAX_UINT:
-            raise CompileError(text, [Issue(at, "invalid uint literal")])
+            issues.append(Issue(at, "invalid uint literal"))
+            value = 0
         value = UInt(value)
     elif isinstance(value, int) and value > -MIN_INT:
-        raise CompileError(text, [Issue(at, "invalid int literal")])
+        issues.append(Issue(at, "invalid int literal"))
+        value = 0
+    elif value == math.inf:
+        issues.append(Issue(at, "invalid double literal"))
     return Token("value", word, value, at), match.end()
 
 
@@ -156,19 +175,21 @@ def int_literal(text: str, token: Token, negative: bool) -> int:
     return value
 
 
-def _string(text: str, at: int, match: re.Match[str]) -> tuple[Token, int]:
+def _string(text: str, at: int, match: re.Match[str], issues: list[Issue]) -> tuple[Token, int]:
     prefix, quote = match["prefix"].lower(), match["quote"]
     raw, is_bytes = "r" in prefix, "b" in prefix
     pieces: list[str | bytes] = []
     position = match.end()
     while True:
         if position >= len(text) or (len(quote) == 1 and text[position] == "\n"):
-            shown = text[at : position if position >= len(text) else position + 1]
-            raise CompileError(text, [Issue(at, f"Syntax error: token recognition error at: '{shown}'")])
+            raise _Unreadable(min(position + 1, len(text)))
         if text.startswith(quote, position):
             break
         if text[position] == "\\" and not raw:
             piece, position = _escape(text, position, is_bytes)
+            if piece is None:
+                issues.append(Issue(at, "unable to unescape string"))
+                continue
         else:
             length = 2 if text[position] == "\\" and raw and position + 1 < len(text) else 1
             piece, position = text[position : position + length], position + length
@@ -181,7 +202,8 @@ def _string(text: str, at: int, match: re.Match[str]) -> tuple[Token, int]:
     return Token("value", text[at:end], value, at), end
 
 
-def _escape(text: str, at: int, is_bytes: bool) -> tuple[str | bytes, int]:
+def _escape(text: str, at: int, is_bytes: bool) -> tuple[str | bytes | None, int]:
+    """What an escape stands for; None where it stands for nothing. Raises _Unreadable."""
     char = text[at + 1 : at + 2]
     if char in _SIMPLE:
         return _SIMPLE[char], at + 2
@@ -191,13 +213,16 @@ def _escape(text: str, at: int, is_bytes: bool) -> tuple[str | bytes, int]:
     )
     alphabet = "01234567" if base == 8 else "0123456789abcdefABCDEF"
     wanted = 3 if size is None else size
-    if not char or len(digits) != wanted or any(d not in alphabet for d in digits) or (is_bytes and char in ("u", "U")):
-        raise CompileError(text, [Issue(at, f"Syntax error: token recognition error at: '{text[at : at + 2]}'")])
+    if size is None and char not in ("0", "1", "2", "3"):
+        raise _Unreadable(min(at + 2, len(text)))
+    good = next((number for number, digit in enumerate(digits) if digit not in alphabet), len(digits))
+    if good < wanted:
+        raise _Unreadable(min(end - wanted + good + 1, len(text)))
+    if is_bytes and char in ("u", "U"):
+        return None, end
     code = int(digits, base)
     if is_bytes:
-        if code > 255:
-            raise CompileError(text, [Issue(at, "invalid escape sequence")])
         return bytes([code]), end
     if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-        raise CompileError(text, [Issue(at, "invalid unicode code point")])
+        return None, end
     return chr(code), end

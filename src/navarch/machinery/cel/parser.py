@@ -23,19 +23,31 @@ from navarch.machinery.cel.syntax import (
 
 MAX_DEPTH = 50
 """Nesting that is still read: each level takes a dozen frames of the interpreter's stack."""
+REST = "'.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER"
+STARTS = ("[", "{", "(", ".", "-", "!", "value", "ident")
+"""What expressions begin with."""
 RELATIONS = ("==", "!=", "<=", ">=", "<", ">", "in")
 
 
 def parse(text: str) -> Node:
     """Raises CompileError."""
-    return _Parser(text).whole()
+    parser = _Parser(text)
+    try:
+        node = parser.whole()
+    except CompileError as error:
+        raise CompileError(text, [*parser.issues, *error.issues]) from None
+    if parser.issues:
+        raise CompileError(text, parser.issues)
+    return node
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tokens(text)
+        self.tokens, self.issues = tokens(text)
         self.index = 0
+        self.arguments = -1
+        """Where the arguments of the call that was opened last begin."""
         self.depth = 0
 
     # -- tokens
@@ -54,14 +66,28 @@ class _Parser:
     def expect(self, kind: str) -> Token:
         token = self.take(kind)
         if token is None:
-            raise self.unexpected(f"'{kind}'" if kind != "ident" else "IDENTIFIER")
+            raise self.unexpected(f"'{kind}'", (kind,), missing=kind in (")", "]"))
         return token
 
-    def unexpected(self, wanted: str) -> CompileError:
+    def close(self, kind: str) -> None:
+        """The end of a list of things."""
+        if self.take(kind) is None:
+            raise self.unexpected(f"{{'{kind}', ','}}", (kind, ","))
+
+    def plain(self, name: Token) -> None:
+        """Names in backquotes are not for Kubernetes."""
+        if name.kind == "quoted":
+            raise self.error(name.at, "unsupported syntax: '`'")
+
+    def unexpected(self, wanted: str, kinds: tuple[str, ...], missing: bool = False) -> CompileError:
+        """As ANTLR's recovery sees it: a token too many where the next one would fit (`kinds`), one too few where the
+        text ends without what closes it."""
         token = self.token
-        if token.kind == "end":
-            return self.error(token.at, f"Syntax error: mismatched input '<EOF>' expecting {wanted}")
-        return self.error(token.at, f"Syntax error: extraneous input '{token.text}' expecting {wanted}")
+        if token.kind == "end" and missing:
+            return self.error(token.at, f"Syntax error: missing {wanted} at '<EOF>'")
+        extra = token.kind != "end" and self.tokens[self.index + 1].kind in kinds
+        word = "extraneous" if extra else "mismatched"
+        return self.error(token.at, f"Syntax error: {word} input '{token.text}' expecting {wanted}")
 
     def error(self, at: int, message: str) -> CompileError:
         return CompileError(self.text, [Issue(at, message)])
@@ -71,7 +97,7 @@ class _Parser:
     def whole(self) -> Node:
         node = self.expression()
         if self.token.kind != "end":
-            raise self.unexpected("<EOF>")
+            raise self.unexpected("<EOF>", ("end",))
         return node
 
     def expression(self) -> Node:
@@ -168,7 +194,9 @@ class _Parser:
         optional = bool(self.take("?"))
         name = self.take("ident", "in", "quoted")
         if name is None:
-            raise self.unexpected("IDENTIFIER")
+            rest = "" if self.token.kind == "end" else self.token.text
+            raise self.error(self.token.at, f"Syntax error: no viable alternative at input '.{rest}'")
+        self.plain(name)
         if not optional and name.kind == "ident" and (opened := self.take("(")):
             return self.call(name, node, opened)
         return Select(node, name.text, optional=optional, at=mark.at)
@@ -191,13 +219,14 @@ class _Parser:
         leading = bool(self.take("."))
         name = self.take("ident")
         if name is None:
-            raise self.unexpected("{'[', '{', '(', '.', '-', '!', literal, IDENTIFIER}")
+            wanted = "'[', '{', '(', ')', " if self.arguments == self.index else "'[', '{', '(', "
+            raise self.unexpected(f"{{{wanted}{REST}}}", STARTS)
         if opened := self.take("("):
             return self.call(name, None, opened)
         if name.text in RESERVED:
             raise self.error(name.at, f"reserved identifier: {name.text}")
         if struct := self.struct_name(name):
-            return self.struct(struct, name.at)
+            return self.struct(struct)
         return Ident(("." if leading else "") + name.text, at=name.at)
 
     def struct_name(self, first: Token) -> str:
@@ -211,14 +240,15 @@ class _Parser:
         self.index = index
         return name
 
-    def struct(self, name: str, at: int) -> Node:
-        self.expect("{")
+    def struct(self, name: str) -> Node:
+        at = self.expect("{").at
         fields: list[tuple[str, Node, bool, int]] = []
         while not self.take("}"):
             optional = bool(self.take("?"))
             field = self.take("ident", "quoted", "in")
             if field is None:
-                raise self.unexpected("{'}', IDENTIFIER}")
+                raise self.unexpected("{'}', IDENTIFIER}", ("}", "ident"))
+            self.plain(field)
             self.expect(":")
             fields.append((field.text, self.expression(), optional, field.at))
             if not self.take(","):
@@ -235,7 +265,7 @@ class _Parser:
                 optional.add(len(items))
             items.append(self.expression())
             if not self.take(","):
-                self.expect("]")
+                self.close("]")
                 break
         return ListNode(items, frozenset(optional), at=mark.at)
 
@@ -248,16 +278,17 @@ class _Parser:
             self.expect(":")
             entries.append(Entry(key, self.expression(), optional))
             if not self.take(","):
-                self.expect("}")
+                self.close("}")
                 break
         return MapNode(entries, at=mark.at)
 
     def call(self, name: Token, target: Node | None, opened: Token) -> Node:
         args: list[Node] = []
+        self.arguments = self.index
         while not self.take(")"):
             args.append(self.expression())
             if not self.take(","):
-                self.expect(")")
+                self.close(")")
                 break
         macro = self.macro(name, target, args, opened.at)
         if macro is not None:
@@ -282,8 +313,8 @@ class _Parser:
         return Select(found.operand, found.field, test=True, at=at)
 
     def fold(self, name: str, target: Node, args: list[Node], at: int) -> Node | None:
-        kind = {"existsOne": "exists_one"}.get(name, name)
         count = len(args)
+        kind = "exists_one" if name == "existsOne" and count == 3 else name
         if kind in ("all", "exists", "exists_one"):
             if count == 2:
                 return Fold(kind, target, self.variable(args[0]), args[1], at=at)  # pyright: ignore[reportArgumentType]
@@ -306,5 +337,5 @@ class _Parser:
 
     def variable(self, node: Node) -> str:
         if not isinstance(node, Ident):
-            raise self.error(node.at, "argument is not an identifier")
+            raise self.error(node.at, "argument must be a simple name")
         return node.name

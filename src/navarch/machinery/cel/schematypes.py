@@ -30,6 +30,9 @@ Schema = Mapping[str, Any]
 MAX_REQUEST = 3 * 1024 * 1024
 _BOOL, _INT = replace(BOOL, max_elements=0), replace(INT, max_elements=0)
 """Estimates take what the schema declares as no longer than it says, and it says nothing of these and of objects."""
+SELF = "selfType0"
+"""What expressions' words call the object that they are about."""
+ITEM, VALUE = ".@idx", ".@elem"
 KEYWORDS = RESERVED | {"true", "false", "null", "in"}
 _NAME = re.compile(r"[a-zA-Z_.\-/][a-zA-Z0-9_.\-/]*", re.ASCII)
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
@@ -61,8 +64,19 @@ def schema_type(schema: Schema, root: bool = False) -> Type | None:
     return declared.type if declared else None
 
 
-def declare(schema: Schema, root: bool = False) -> Declared | None:
-    """The same with the size of a value."""
+def own_name(found: Type) -> str:
+    """What the objects in a type are named by, where they are named (`object_of`); else what no text has."""
+    if found.is_object:
+        return found.name
+    if found.name == "list":
+        return own_name(found.params[0]).removesuffix(ITEM)
+    if found.name == "map":
+        return own_name(found.params[1]).removesuffix(VALUE)
+    return "\0"
+
+
+def declare(schema: Schema, root: bool = False, name: str = SELF) -> Declared | None:
+    """The same with the size of a value. Objects are named by where they are: `name` is the schema's own."""
     if schema.get("x-kubernetes-int-or-string"):
         length = _characters(schema) if schema.get("maxLength") is not None else MAX_REQUEST - 2
         return Declared(Type("dyn", max_elements=length), 1)
@@ -70,10 +84,10 @@ def declare(schema: Schema, root: bool = False) -> Declared | None:
         schema = _with_meta(schema)
     match schema.get("type"):
         case "array":
-            return _array(schema)
+            return _array(schema, name)
         case "object":
             more = schema.get("additionalProperties")
-            return _map(schema, more) if isinstance(more, Mapping) else _object(schema)
+            return _map(schema, more, name) if isinstance(more, Mapping) else _object(schema, name)
         case "string":
             return _string(schema)
         case "boolean":
@@ -92,11 +106,11 @@ def _with_meta(schema: Schema) -> Schema:
     return {**schema, "type": "object", "properties": properties}
 
 
-def _array(schema: Schema) -> Declared | None:
+def _array(schema: Schema, name: str) -> Declared | None:
     items = schema.get("items")
     if not isinstance(items, Mapping):
         return None
-    item = declare(items, bool(items.get("x-kubernetes-embedded-resource")))
+    item = declare(items, bool(items.get("x-kubernetes-embedded-resource")), name + ITEM)
     if item is None:
         return None
     most = schema.get("maxItems")
@@ -115,8 +129,8 @@ def _list_conversion(schema: Schema) -> Callable[[Any], Any] | None:
             return None
 
 
-def _map(schema: Schema, values: Schema) -> Declared | None:
-    value = declare(values, bool(values.get("x-kubernetes-embedded-resource")))
+def _map(schema: Schema, values: Schema, name: str) -> Declared | None:
+    value = declare(values, bool(values.get("x-kubernetes-embedded-resource")), name + VALUE)
     if value is None:
         return None
     most = schema.get("maxProperties")
@@ -124,13 +138,13 @@ def _map(schema: Schema, values: Schema) -> Declared | None:
     return Declared(map_of(STRING, value.type, most), 2)
 
 
-def _object(schema: Schema) -> Declared:
+def _object(schema: Schema, own: str) -> Declared:
     fields: dict[str, Type] = {}
     names: dict[str, str] = {}
     smallest = 2
     required = set(schema.get("required") or ())
     for name, declared in (schema.get("properties") or {}).items():
-        found = declare(declared, bool(declared.get("x-kubernetes-embedded-resource")))
+        found = declare(declared, bool(declared.get("x-kubernetes-embedded-resource")), f"{own}.{escape(name) or name}")
         if found is None:
             continue
         if name in required and "default" not in declared:
@@ -140,7 +154,7 @@ def _object(schema: Schema) -> Declared:
             fields[escaped] = found.type
             if escaped != name:
                 names[escaped] = name
-    return Declared(replace(object_of("object", fields, names), max_elements=0), smallest)
+    return Declared(replace(object_of(own, fields, names), max_elements=0), smallest)
 
 
 def _characters(schema: Schema) -> int:

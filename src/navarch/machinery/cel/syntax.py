@@ -6,7 +6,7 @@ model counts what the expansion would have cost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ class CompileError(Exception):
 
     def __init__(self, text: str, issues: Sequence[Issue]) -> None:
         self.issues = tuple(issues)
-        super().__init__("\n".join(describe(text, issue) for issue in issues))
+        ordered = sorted(issues, key=lambda issue: issue.position)
+        super().__init__("\n".join(describe(text, issue) for issue in ordered))
 
 
 def describe(text: str, issue: Issue) -> str:
@@ -125,6 +126,31 @@ class Bind(Node):
     target: Node
     variable: str
     body: Node
+
+
+def descendants(node: Any) -> Iterator[Node]:
+    """All nodes of a tree: what is below a node before itself."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from descendants(item)
+    elif isinstance(node, Node | Entry):
+        for field in fields(node):
+            yield from descendants(getattr(node, field.name))
+        if isinstance(node, Node):
+            yield node
+
+
+class InstantiationError(CompileError):
+    """The expression is well typed, but a part of it that depends on nothing fails."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("", ())
+        self.args = (why,)
+
+
+def failure(error: CompileError) -> str:
+    """What is said of an expression that cannot be used."""
+    return f"{'program instantiation' if isinstance(error, InstantiationError) else 'compilation'} failed: {error}"
 
 
 def mentions(node: Any, name: str) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from navarch.machinery.patterns import Pattern, compiled
 from navarch.machinery.schema import Field, ScalarType, Schema
 from navarch.machinery.structural.formats import NUMBER_FORMATS, text_format
-from navarch.machinery.structural.patterns import Pattern, compiled
 from navarch.machinery.types import Obj
 
 META_FIELDS = frozenset(("apiVersion", "kind", "metadata"))

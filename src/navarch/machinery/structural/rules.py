@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.machinery.cel.environment import Program, compile_expression
-from navarch.machinery.cel.schematypes import MAX_REQUEST, Declared, convert, declare, escape
-from navarch.machinery.cel.syntax import CompileError, mentions
+from navarch.machinery.cel.schematypes import MAX_REQUEST, SELF, Declared, convert, declare, escape, own_name
+from navarch.machinery.cel.syntax import CompileError, failure, mentions
 from navarch.machinery.cel.types import BOOL, DYN, STRING, Type, optional_of
 from navarch.machinery.cel.values import NONE_, CelError, CostExceeded, Optional_
 from navarch.machinery.errors import FieldErrors
@@ -76,7 +76,7 @@ def compile_rule(raw: Obj, node: Node, type: Type) -> Rule:
     try:
         program = compile_expression(raw["rule"], variables, DYN)
     except CompileError as error:
-        rule.error = f"compilation failed: {error}"
+        rule.error = failure(error).replace(own_name(type), SELF)
         return rule
     if program.type not in (BOOL, DYN) or program.type == DYN:
         rule.error = "cel expression must evaluate to a bool"
@@ -88,7 +88,8 @@ def compile_rule(raw: Obj, node: Node, type: Type) -> Rule:
             if rule.message.type != STRING:
                 rule.message, rule.message_error = None, "messageExpression must evaluate to a string"
         except CompileError as error:
-            rule.message_error = f"messageExpression compilation failed: {error}"
+            told = failure(error).removeprefix("program ").replace(own_name(type), SELF)
+            rule.message_error = f"messageExpression {told}"
     if raw.get("fieldPath"):
         try:
             rule.path = field_path(raw["fieldPath"], node)[0]

@@ -443,5 +443,7 @@ KUBERNETES: Library = library(
     ("major", lambda v: _semver(v).major, [member("semver_major", INT, SEMVER)]),
     ("minor", lambda v: _semver(v).minor, [member("semver_minor", INT, SEMVER)]),
     ("patch", lambda v: _semver(v).patch, [member("semver_patch", INT, SEMVER)]),
+)  # fmt: skip
+JSON_PATCHES: Library = library(
     ("jsonpatch.escapeKey", _escape_key, [over("string_jsonpatch_escapeKey", STRING, STRING)]),
 )  # fmt: skip

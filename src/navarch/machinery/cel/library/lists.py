@@ -27,7 +27,7 @@ from navarch.machinery.cel.types import (
 from navarch.machinery.cel.values import CelError, compare, equal
 
 LIST_A = list_of(A)
-_ORDERED = {
+ORDERED = {
     "int": INT, "uint": UINT, "double": DOUBLE, "bool": BOOL, "duration": DURATION, "timestamp": TIMESTAMP,
     "string": STRING, "bytes": BYTES,
 }  # fmt: skip
@@ -146,10 +146,10 @@ def _each(name: str, kinds: dict[str, Type], result: Type | None = None) -> list
 
 
 LISTS: Library = library(
-    ("isSorted", is_sorted, _each("is_sorted", _ORDERED, BOOL)),
+    ("isSorted", is_sorted, _each("is_sorted", ORDERED, BOOL)),
     ("sum", total, _each("sum", _SUMMED)),
-    ("min", _extreme("min", lambda c: c < 0), _each("min", _ORDERED)),
-    ("max", _extreme("max", lambda c: c > 0), _each("max", _ORDERED)),
+    ("min", _extreme("min", lambda c: c < 0), _each("min", ORDERED)),
+    ("max", _extreme("max", lambda c: c > 0), _each("max", ORDERED)),
     ("indexOf", index_of, [member("list_a_index_of_int", INT, LIST_A, A)]),
     ("lastIndexOf", last_index_of, [member("list_a_last_index_of_int", INT, LIST_A, A)]),
     ("slice", slice_, [member("list_slice", LIST_A, LIST_A, INT, INT)]),
@@ -157,7 +157,7 @@ LISTS: Library = library(
         member("list_flatten", list_of(DYN), list_of(list_of(A))),
         member("list_flatten_int", list_of(DYN), list_of(DYN), INT),
     ]),
-    ("sort", sort, [member("list_sort", LIST_A, LIST_A)]),
+    ("sort", sort, [member(f"list_{kind}_sort", list_of(type), list_of(type)) for kind, type in ORDERED.items()]),
     ("distinct", distinct, [member("list_distinct", LIST_A, LIST_A)]),
     ("reverse", lambda items: items_of(items)[::-1], [member("list_reverse", LIST_A, LIST_A)]),
     ("lists.range", range_, [over("lists_range", list_of(INT), INT)]),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
-
-import re2
 
 from navarch.machinery.cel.declarations import Library, Overload, library, member, over
 from navarch.machinery.cel.types import (
@@ -50,6 +47,7 @@ from navarch.machinery.cel.values import (
     timestamp,
     type_name,
 )
+from navarch.machinery.patterns import compiled
 
 LIST_A, MAP_AB = list_of(A), map_of(A, B)
 
@@ -222,6 +220,11 @@ def length(value: Any) -> int:
 # -- conversions
 
 
+def _unconverted(wanted: str) -> CelError:
+    """A text that is no such value."""
+    return CelError(f"type conversion error from 'string' to '{wanted}'")
+
+
 def to_int(value: Any) -> int:
     match value:
         case bool():
@@ -234,9 +237,9 @@ def to_int(value: Any) -> int:
             return int(value)
         case str():
             body = value[1:] if value[:1] in ("-", "+") else value
-            if not (body.isascii() and body.isdigit()) or len(body) > 30:
-                raise CelError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
-            return checked(int(value), 0)
+            if not (body.isascii() and body.isdigit()) or len(body) > 30 or not MIN_INT <= int(value) <= MAX_INT:
+                raise _unconverted("int")
+            return int(value)
         case Timestamp():
             return value.nanos // NANOS
         case _:
@@ -254,9 +257,9 @@ def to_uint(value: Any) -> UInt:
                 raise CelError("unsigned integer overflow")
             return UInt(int(value))
         case str():
-            if not (value.isascii() and value.isdigit()) or len(value) > 30:
-                raise CelError(f'strconv.ParseUint: parsing "{value}": invalid syntax')
-            return checked(int(value), UInt(0))
+            if not (value.isascii() and value.isdigit()) or len(value) > 30 or int(value) > MAX_UINT:
+                raise _unconverted("uint")
+            return UInt(int(value))
         case _:
             raise TypeError
 
@@ -271,7 +274,7 @@ def to_double(value: Any) -> float:
             try:
                 return float(value.replace("_", "x"))
             except ValueError:
-                raise CelError(f'strconv.ParseFloat: parsing "{value}": invalid syntax') from None
+                raise _unconverted("double") from None
         case _:
             raise TypeError
 
@@ -319,7 +322,7 @@ def to_bool(value: Any) -> bool:
                 return True
             if value in ("0", "f", "F", "FALSE", "false", "False"):
                 return False
-            raise CelError(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+            raise _unconverted("bool")
         case _:
             raise TypeError
 
@@ -334,7 +337,10 @@ def to_bytes(value: Any) -> bytes:
 
 def to_duration(value: Any) -> Duration:
     if isinstance(value, str):
-        return duration(value)
+        try:
+            return duration(value)
+        except CelError:
+            raise _unconverted("google.protobuf.Duration") from None
     if isinstance(value, Duration):
         return value
     if type(value) is int:
@@ -344,7 +350,10 @@ def to_duration(value: Any) -> Duration:
 
 def to_timestamp(value: Any) -> Timestamp:
     if isinstance(value, str):
-        return timestamp(value)
+        try:
+            return timestamp(value)
+        except CelError as error:
+            raise error if "overflow" in str(error) else _unconverted("google.protobuf.Timestamp") from None
     if isinstance(value, Timestamp):
         return value
     if type(value) is int:
@@ -355,15 +364,12 @@ def to_timestamp(value: Any) -> Timestamp:
 # -- strings
 
 
-@lru_cache(maxsize=1024)
 def pattern(text: str) -> Any:
     """A compiled user pattern: RE2 only. Raises CelError."""
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(text, options)
-    except re2.error as error:
-        raise CelError(f"error parsing regexp: {error}") from None
+    found = compiled(text)
+    if found.expression is None:
+        raise CelError(found.why)
+    return found.expression
 
 
 def matches(text: Any, expression: Any) -> bool:

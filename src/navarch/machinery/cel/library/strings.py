@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from navarch.machinery.cel.declarations import Library, library, member, over
 from navarch.machinery.cel.library.standard import double_text, pattern, to_string
@@ -96,71 +96,120 @@ def quote(text: Any) -> str:
 # -- format
 
 
+class FormatError(CelError):
+    """A format that never works."""
+
+
+class Format(NamedTuple):
+    """One clause of a format."""
+
+    letter: str
+    precision: int | None
+    """None: not given."""
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Of what it can show; empty for `s`."""
+        return _SHOWN.get(self.letter, (frozenset[str](), ""))[0]
+
+    def check(self) -> None:
+        """Raises FormatError for a clause that there is not."""
+        if self.letter != "s" and self.letter not in _SHOWN:
+            raise FormatError(f'could not parse formatting clause: unrecognized formatting clause "{self.letter}"')
+
+    def refusal(self, name: str) -> str:
+        """Why it does not show a type."""
+        words = _SHOWN.get(self.letter, (None, _ANY))[1]
+        return f"{words}, was given {name}"
+
+
+_INTEGERS = frozenset(("int", "uint"))
+_ANY = "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps"
+_HEX = (_INTEGERS | {"string", "bytes"}, "only integers, byte buffers, and strings can be formatted as hex")
+_SHOWN: dict[str, tuple[frozenset[str], str]] = {
+    "d": (_INTEGERS, "decimal clause can only be used on integers"),
+    "f": (frozenset(("double", "string")), "fixed-point clause can only be used on doubles"),
+    "e": (frozenset(("double", "string")), "scientific clause can only be used on doubles"),
+    "b": (_INTEGERS | {"bool"}, "only integers and bools can be formatted as binary"),
+    "o": (_INTEGERS, "octal clause can only be used on integers"),
+    "x": _HEX,
+    "X": _HEX,
+}
+
+
+def clauses(text: str) -> Iterator[str | Format]:
+    """Texts and clauses of a format, in order. Raises FormatError where it cannot be read on."""
+    at = 0
+    while at < len(text):
+        start = text.find("%", at)
+        if start < 0:
+            yield text[at:]
+            return
+        yield text[at:start]
+        if text[start + 1 : start + 2] == "%":
+            yield "%"
+            at = start + 2
+            continue
+        if start + 1 == len(text):
+            raise FormatError("unexpected end of string")
+        precision, at = _precision(text, start + 1)
+        yield Format(text[at], precision)
+        at += 1
+
+
 def format_(text: Any, arguments: Any) -> str:
     text = text_of(text)
     if not isinstance(arguments, list):
         raise TypeError
     pieces: list[str] = []
-    at, used = 0, 0
-    while at < len(text):
-        start = text.find("%", at)
-        if start < 0:
-            pieces.append(text[at:])
-            break
-        pieces.append(text[at:start])
-        if text[start + 1 : start + 2] == "%":
-            pieces.append("%")
-            at = start + 2
+    used = 0
+    for part in clauses(text):
+        if isinstance(part, str):
+            pieces.append(part)
             continue
-        precision, at = _precision(text, start + 1)
-        clause = text[at : at + 1]
-        if not clause:
-            raise CelError("unexpected end of string")
         if used >= len(arguments):
             raise CelError(f"index {used} out of range")
-        pieces.append(_clause(clause, precision, arguments[used]))
-        used, at = used + 1, at + 1
+        part.check()
+        pieces.append(_clause(part, arguments[used]))
+        used += 1
     return "".join(pieces)
 
 
-def _precision(text: str, at: int) -> tuple[int, int]:
+def _precision(text: str, at: int) -> tuple[int | None, int]:
     if text[at : at + 1] != ".":
-        return 6, at
+        return None, at
     end = at + 1
     while end < len(text) and text[end].isdigit():
         end += 1
+    why = "could not parse formatting clause: error while parsing precision: "
+    if end == len(text):
+        raise FormatError(why + "could not find end of precision specifier")
     if end == at + 1:
-        raise CelError("error while parsing precision: could not find end of precision specifier")
+        raise FormatError(f'{why}error while converting precision to integer: strconv.Atoi: parsing "": invalid syntax')
     return min(int(text[at + 1 : end]), MAX_PRECISION), end
 
 
-def _clause(clause: str, precision: int, value: Any) -> str:
+def _clause(part: Format, value: Any) -> str:
     number = isinstance(value, int) and not isinstance(value, bool)
-    match clause:
+    letter, precision = part.letter, 6 if part.precision is None else part.precision
+    match letter:
         case "s":
             return _shown(value)
         case "d" if number:
             return str(int(value))
-        case "f" if isinstance(value, float) or number:
-            return _special(float(value)) or f"{float(value):.{precision}f}"
-        case "e" if isinstance(value, float) or number:
-            return _special(float(value)) or f"{float(value):.{precision}e}"
+        case "f" | "e" if isinstance(value, float):
+            return _special(value) or f"{value:.{precision}{letter}}"
+        case "f" | "e" if value in ("NaN", "Infinity", "-Infinity"):
+            return value
         case "b" if number or isinstance(value, bool):
             return f"{int(value):b}"
-        case "o" if number:
-            return f"{int(value):o}"
-        case "x" | "X" if number:
-            return f"{int(value):{clause}}"
+        case "o" | "x" | "X" if number:
+            return f"{int(value):{letter}}"
         case "x" | "X" if isinstance(value, str | bytes):
             raw = value.encode() if isinstance(value, str) else value
-            return raw.hex() if clause == "x" else raw.hex().upper()
-        case "d" | "f" | "e" | "b" | "o" | "x" | "X":
-            words = {"d": "decimal", "f": "fixed-point", "e": "scientific", "b": "binary", "o": "octal"}
-            raise CelError(
-                f"error during formatting: {words.get(clause, 'hex')} clause can not be used on {type_name(value)}"
-            )
+            return raw.hex() if letter == "x" else raw.hex().upper()
         case _:
-            raise CelError(f'could not parse formatting clause: unrecognized formatting clause "{clause}"')
+            raise CelError(f"error during formatting: {part.refusal(type_name(value))}")
 
 
 def _special(value: float) -> str:
@@ -185,9 +234,7 @@ def _shown(value: Any) -> str:
         case bool() | str() | int() | bytes() | Timestamp() | Duration() | UInt():
             return to_string(value)
         case _:
-            raise CelError(
-                f"error during formatting: string clause can only be used on strings, was given {type_name(value)}"
-            )
+            raise CelError(f"error during formatting: {_ANY}, was given {type_name(value)}")
 
 
 # -- regular expressions

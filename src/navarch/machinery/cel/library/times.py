@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from navarch.machinery.cel.declarations import Library, Overload, library, member, over
-from navarch.machinery.cel.types import BOOL, DURATION, INT, STRING, TIMESTAMP, A, optional_of
+from navarch.machinery.cel.types import BOOL, DURATION, INT, STRING, TIMESTAMP, A, list_of, optional_of
 from navarch.machinery.cel.values import NANOS, NONE_, CelError, Duration, Optional_, Timestamp
 
 OPTIONAL_A = optional_of(A)
@@ -87,6 +87,23 @@ def _or(value: Any, other: Any) -> Any:
     return value if value.present else other
 
 
+def _end(index: int) -> Callable[[Any], Optional_]:
+    def impl(items: Any) -> Optional_:
+        if not isinstance(items, list):
+            raise TypeError
+        found: list[Any] = items
+        return Optional_(found[index]) if found else NONE_
+
+    return impl
+
+
+def _unwrap(items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise TypeError
+    found: list[Any] = items
+    return [item.value for item in found if item.present]
+
+
 TIMES_AND_OPTIONALS: Library = library(
     *((name, _part(name), _part_overloads(name)) for name in (*_MOMENT_PARTS, "getMilliseconds")),
     ("optional.of", Optional_, [over("optional_of", OPTIONAL_A, A)]),
@@ -95,5 +112,9 @@ TIMES_AND_OPTIONALS: Library = library(
     ("hasValue", _has_value, [member("optional_hasValue", BOOL, OPTIONAL_A)]),
     ("value", _value, [member("optional_value", A, OPTIONAL_A)]),
     ("or", _or, [member("optional_or_optional", OPTIONAL_A, OPTIONAL_A, OPTIONAL_A)]),
+    ("first", _end(0), [member("list_first", OPTIONAL_A, list_of(A))]),
+    ("last", _end(-1), [member("list_last", OPTIONAL_A, list_of(A))]),
+    ("optional.unwrap", _unwrap, [over("optional_unwrap", list_of(A), list_of(OPTIONAL_A))]),
+    ("unwrapOpt", _unwrap, [member("optional_unwrapOpt", list_of(A), list_of(OPTIONAL_A))]),
     ("orValue", _or_value, [member("optional_orValue_value", A, OPTIONAL_A, A)]),
 )  # fmt: skip

@@ -12,6 +12,8 @@ class Pattern(NamedTuple):
     """text -> match or None; None where the pattern is none."""
     why: str
     """What is wrong with the pattern; empty: nothing."""
+    expression: Any = None
+    """The whole compiled expression."""
 
 
 @lru_cache(maxsize=4096)
@@ -22,7 +24,8 @@ def compiled(text: str) -> Pattern:
     options = re2.Options()
     options.log_errors = False
     try:
-        return Pattern(text, re2.compile(text, options).search, "")
+        expression = re2.compile(text, options)
+        return Pattern(text, expression.search, "", expression)
     except re2.error as error:
         why = error.args[0] if error.args else error
         shown = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
