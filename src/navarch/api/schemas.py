@@ -148,6 +148,8 @@ def _typed(type_: str, package: str, rules: dict[str, Any], pending: dict[str, S
             list_type=rules.get("list", "atomic"),
             list_map_keys=tuple(rules.get("keys", ())),
         )
+    if type_ == "map<quantity>" and package == _ALIASES["core"]:
+        return Schema("map", items=_SCALARS["amount"], map_type=rules.get("map", "granular"))
     if type_.startswith("map<"):
         return Schema("map", items=_typed(type_[4:-1], package, {}, pending), map_type=rules.get("map", "granular"))
     if type_ == "raw":

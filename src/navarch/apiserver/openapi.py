@@ -217,6 +217,7 @@ _FORMATS = {
     "time": {"$ref": f"{_V2}{_META}.Time"},
     "microtime": {"$ref": f"{_V2}{_META}.MicroTime"},
     "quantity": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.api.resource.Quantity"},
+    "amount": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.api.resource.Quantity"},
     "intorstring": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.util.intstr.IntOrString"},
 }
 

@@ -16,6 +16,7 @@ NUMERIC_WRONG: Final = "unable to parse numeric part of quantity"
 SUFFIX_WRONG: Final = "unable to parse quantity's suffix"
 
 NANO: Final = 10**9
+MILLI: Final = 10**6
 MAX_INT64: Final = 2**63 - 1
 MAX_EXPONENT: Final = 1000
 """Larger powers of ten are refused, so that a short text cannot become a huge number."""
@@ -96,6 +97,15 @@ def canonical(value: str | int | float) -> str:
 @lru_cache(maxsize=4096)
 def _canonical_cached(text: str) -> str:
     return str(_parse_cached(text))
+
+
+@lru_cache(maxsize=4096)
+def rounded(text: str) -> str:
+    """A quantity's canonical text, rounded up to thousandths. Raises ValueError."""
+    found = _parse_cached(text)
+    if found.nano % MILLI == 0:
+        return str(found)
+    return str(Quantity(_divide_up(found.nano, MILLI) * MILLI, found.format))
 
 
 def _number_text(value: int | float) -> str:

@@ -26,6 +26,7 @@ GO_TYPES = {
     "time": "string",
     "microtime": "string",
     "quantity": "resource.Quantity",
+    "amount": "resource.Quantity",
     "intorstring": "int32",
     "duration": "string",
 }
@@ -39,6 +40,7 @@ ZEROS: dict[str, Callable[[], Any]] = {
     "double": int,
     "bytes": str,
     "quantity": lambda: "0",
+    "amount": lambda: "0",
     "intorstring": int,
     "duration": lambda: "0s",
 }
@@ -142,6 +144,10 @@ def _quantity(value: Any, found: object) -> str:
     raise Mismatch(quantity.FORMAT_WRONG)
 
 
+def _amount(value: Any, found: object) -> str:
+    return quantity.rounded(_quantity(value, found))
+
+
 def _duration(value: Any, found: object) -> str:
     if type(value) is not str:
         raise Mismatch.of(value, "string")
@@ -203,6 +209,7 @@ WALKS: dict[str, Callable[[Any, Any], Any]] = {
     "time": _time,
     "microtime": _micro_time,
     "quantity": _quantity,
+    "amount": _amount,
     "intorstring": _int_or_string,
     "duration": _duration,
 }

@@ -20,10 +20,12 @@ ScalarType = Literal[
     "time",
     "microtime",
     "quantity",
+    "amount",
     "intorstring",
     "duration",
 ]
-"""`bytes` is base64 text on the wire; `time`/`microtime` RFC 3339 text; `quantity` a string or number."""
+"""`bytes` is base64 text on the wire; `time`/`microtime` RFC 3339 text; `quantity` a string or number; `amount` a
+quantity of at most three decimal places, as resource lists have them: finer ones are rounded up."""
 
 Presence = Literal["omitempty", "pointer", "always"]
 """How Go's JSON encoding treats a field: `omitempty` values vanish when zero (false, 0, "", [], {}); `pointer` fields

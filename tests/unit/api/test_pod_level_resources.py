@@ -50,13 +50,13 @@ def container(**resources: Obj) -> Obj:
 )
 def test_consistency(resources: Obj, containers: list[Obj], said: list[str]) -> None:
     errs = FieldErrors()
-    validate_pod_resources({"containers": containers}, resources, "spec.resources", errs)
+    validate_pod_resources({"containers": containers}, resources, "spec.resources", {"x"}, errs)
     assert [str(item).removeprefix("spec.resources.") for item in errs.items] == said
 
 
 def test_windows_has_none() -> None:
     errs = FieldErrors()
     validate_pod_resources(
-        {"os": {"name": "windows"}, "containers": []}, {"limits": {"cpu": "1"}}, "spec.resources", errs
+        {"os": {"name": "windows"}, "containers": []}, {"limits": {"cpu": "1"}}, "spec.resources", (), errs
     )
     assert [str(item) for item in errs.items] == ["spec.resources: Forbidden: may not be set for a windows pod"]

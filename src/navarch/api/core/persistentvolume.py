@@ -8,15 +8,14 @@ from typing import Any
 from navarch.api.core.persistentvolumeclaim import (
     CLASS_ANNOTATION,
     CLASS_WARNING,
-    basic_amount,
     class_of,
     modes_cell,
-    validate_modes,
 )
 from navarch.api.core.volumesources import SOURCES, validate_source
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.nodelabels import selector_warnings
 from navarch.api.podspec import checks
+from navarch.api.podspec.claims import basic_amount, validate_modes
 from navarch.api.podspec.defaults import default_sources
 from navarch.api.podspec.printing import AGE, NAME
 from navarch.api.podspec.scheduling import validate_node_selector

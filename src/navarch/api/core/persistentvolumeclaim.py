@@ -6,6 +6,7 @@ from typing import Any
 
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
+from navarch.api.podspec.claims import basic_amount, validate_spec
 from navarch.api.podspec.printing import AGE, NAME
 from navarch.api.resourcenames import is_native
 from navarch.machinery import names
@@ -14,7 +15,6 @@ from navarch.machinery.quantity import Quantity
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
-MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 SHORT_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 CLASS_WARNING = 'deprecated since v1.8; use "storageClassName" attribute instead'
@@ -67,61 +67,6 @@ def _sources(spec: Obj, old: Obj) -> None:
         spec["dataSourceRef"] = dict(source)
     elif reference is not None and source is None and not reference.get("namespace"):
         spec["dataSource"] = {k: v for k, v in reference.items() if k != "namespace"}
-
-
-def basic_amount(text: str, path: str, errs: FieldErrors) -> None:
-    if (value := Quantity.of(text).value()) < 0:
-        errs.invalid(path, value, "must be a valid resource quantity")
-
-
-def validate_modes(spec: Obj, path: str, errs: FieldErrors) -> None:
-    modes = spec.get("accessModes") or []
-    if not modes:
-        errs.required(f"{path}.accessModes", "at least 1 access mode is required")
-    for mode in modes:
-        if mode not in MODES:
-            errs.not_supported(f"{path}.accessModes", mode, MODES)
-    if "ReadWriteOncePod" in modes and any(mode in MODES and mode != "ReadWriteOncePod" for mode in modes):
-        errs.forbidden(f"{path}.accessModes", "may not use ReadWriteOncePod with other access modes")
-
-
-def validate_spec(spec: Obj, path: str, errs: FieldErrors) -> None:
-    if spec.get("selector") is not None:
-        checks.label_selector(errs, f"{path}.selector", spec["selector"])
-    validate_modes(spec, path, errs)
-    storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if storage is None:
-        errs.required(f"{path}.resources[storage]", "")
-    elif Quantity.of(storage).sign <= 0:
-        errs.invalid(f"{path}.resources[storage]", str(storage), "must be greater than zero")
-    if spec.get("storageClassName"):
-        checks.named(errs, f"{path}.storageClassName", spec["storageClassName"], names.dns1123_subdomain)
-    if (mode := spec.get("volumeMode")) is not None and mode not in ("Block", "Filesystem"):
-        errs.not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem"))
-    if name := spec.get("volumeAttributesClassName"):
-        checks.named(errs, f"{path}.volumeAttributesClassName", name, names.dns1123_subdomain)
-    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    for field, found in (("dataSource", source), ("dataSourceRef", reference)):
-        if found is not None:
-            checks.required(errs, f"{path}.{field}", found, "name", "kind")
-            if not found.get("apiGroup") and found.get("kind") != "PersistentVolumeClaim":
-                errs.invalid(
-                    f"{path}.{field}",
-                    found.get("kind", ""),
-                    "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-                )
-            if group := found.get("apiGroup"):
-                checks.named(errs, f"{path}.{field}.apiGroup", group, names.dns1123_subdomain)
-    if namespace := (reference or {}).get("namespace"):
-        checks.named(errs, f"{path}.dataSourceRef.namespace", namespace, names.dns1123_label)
-        if source is not None:
-            errs.invalid(path, {}, "may not be specified when dataSourceRef.namespace is specified")
-    elif (
-        source is not None
-        and reference is not None
-        and any((source.get(field) or "") != (reference.get(field) or "") for field in ("apiGroup", "kind", "name"))
-    ):
-        errs.invalid(path, {}, "must match dataSourceRef")
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:

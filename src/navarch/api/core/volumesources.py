@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 from navarch.api.podspec import checks
-from navarch.api.podspec.volumes import CHECKS, TWO_TYPES, Check
+from navarch.api.podspec.volumes import (
+    CHECKS,
+    PATHS,
+    TWO_TYPES,
+    Check,
+    validate_flex,
+    validate_iscsi,
+    validate_storageos,
+)
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
-MAX_DRIVER, MAX_INITIATOR = 63, 64
-_INITIATORS = {
-    "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z0-9_.-]*)(:[^,;*&$|\s]+)", re.ASCII).fullmatch,
-    "eui": re.compile("eui.[0-9A-Fa-f]{16}", re.ASCII).fullmatch,
-    "naa": re.compile("naa.[0-9A-Fa-f]{32}", re.ASCII).fullmatch,
-}
-
-
-def _secret(source: Obj, field: str, path: str, errs: FieldErrors, *needed: str) -> None:
-    if (reference := source.get(field)) is not None:
-        checks.required(errs, f"{path}.{field}", reference, *needed)
+MAX_INITIATOR = 64
 
 
 def _glusterfs(source: Obj, path: str, errs: FieldErrors) -> None:
@@ -34,36 +30,14 @@ def _glusterfs(source: Obj, path: str, errs: FieldErrors) -> None:
         checks.named(errs, at, namespace, names.dns1123_label)
 
 
-def _initiator(name: str, path: str, errs: FieldErrors) -> None:
-    matches = _INITIATORS.get(name[:3])
-    if matches is None or not matches(name):
-        errs.invalid(path, name, "must be valid format")
-
-
 def _iscsi(source: Obj, path: str, errs: FieldErrors) -> None:
-    checks.required(errs, path, source, "targetPortal")
-    if not (target := source.get("iqn", "")):
-        errs.required(f"{path}.iqn")
-    else:
-        _initiator(target, f"{path}.iqn", errs)
-    checks.in_range(errs, f"{path}.lun", source.get("lun") or 0, 0, 255)
-    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and source.get("secretRef") is None:
-        errs.required(f"{path}.secretRef")
-    _secret(source, "secretRef", path, errs, "name")
-    if (initiator := source.get("initiatorName")) is not None:
-        _initiator(initiator, f"{path}.initiatorname", errs)
+    validate_iscsi(source, path, errs, prefixed="must be valid format")
+    checks.reference(errs, path, source, "secretRef", "name")
 
 
 def _cinder(source: Obj, path: str, errs: FieldErrors) -> None:
     checks.required(errs, path, source, "volumeID")
-    _secret(source, "secretRef", path, errs, "name", "namespace")
-
-
-def _flex(source: Obj, path: str, errs: FieldErrors) -> None:
-    checks.required(errs, path, source, "driver")
-    for key in source.get("options") or ():
-        if f".{key.partition('/')[0].lower()}".endswith((".kubernetes.io", ".k8s.io")):
-            errs.invalid(f"{path}.options[{key}]", key, "kubernetes.io and k8s.io namespaces are reserved")
+    checks.reference(errs, path, source, "secretRef", "name", "namespace")
 
 
 def _azure_file(source: Obj, path: str, errs: FieldErrors) -> None:
@@ -78,24 +52,15 @@ def _local(source: Obj, path: str, errs: FieldErrors) -> None:
 
 
 def _storageos(source: Obj, path: str, errs: FieldErrors) -> None:
-    checks.required(errs, path, source, "volumeName")
-    for field in ("volumeName", "volumeNamespace"):
-        if name := source.get(field):
-            checks.named(errs, f"{path}.{field}", name, names.dns1123_label)
-    _secret(source, "secretRef", path, errs, "name", "namespace")
+    validate_storageos(source, path, errs, "namespace")
 
 
 def _csi(source: Obj, path: str, errs: FieldErrors) -> None:
-    if not (driver := source.get("driver", "")):
-        errs.required(f"{path}.driver")
-    else:
-        if len(driver) > MAX_DRIVER:
-            errs.too_long(f"{path}.driver", MAX_DRIVER)
-        checks.each(errs, f"{path}.driver", driver, names.dns1123_subdomain(driver.lower()))
+    checks.csi_driver(errs, f"{path}.driver", source.get("driver", ""))
     checks.required(errs, path, source, "volumeHandle")
     for purpose in ("controllerPublish", "controllerExpand", "nodePublish", "nodeExpand"):
         field = f"{purpose}SecretRef"
-        _secret(source, field, path, errs, "name", "namespace")
+        checks.reference(errs, path, source, field, "name", "namespace")
         reference = source.get(field) or {}
         if name := reference.get("name"):
             checks.named(errs, f"{path}.{field}.name", name, names.dns1123_subdomain)
@@ -116,7 +81,7 @@ SOURCES: dict[str, Check] = {
     "iscsi": _iscsi,
     "cinder": _cinder,
     "fc": CHECKS["fc"],
-    "flexVolume": _flex,
+    "flexVolume": validate_flex,
     "azureFile": _azure_file,
     "vsphereVolume": CHECKS["vsphereVolume"],
     "photonPersistentDisk": CHECKS["photonPersistentDisk"],
@@ -128,8 +93,6 @@ SOURCES: dict[str, Check] = {
     "csi": _csi,
 }
 """In upstream's order: the first is judged, the others are too many."""
-PATHS = {"gcePersistentDisk": "persistentDisk"}
-"""How messages call them, where not by their field."""
 
 
 def validate_source(spec: Obj, name: str, errs: FieldErrors) -> None:

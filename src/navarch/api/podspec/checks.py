@@ -10,6 +10,7 @@ from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
 MAX_INT32 = 2**31 - 1
+MAX_CSI_DRIVER = 63
 NOT_NEGATIVE = "must be greater than or equal to 0"
 
 
@@ -47,6 +48,21 @@ def required(errs: FieldErrors, path: str, tree: Obj, *fields: str) -> None:
     for field in fields:
         if not tree.get(field):
             errs.required(f"{path}.{field}")
+
+
+def reference(errs: FieldErrors, path: str, tree: Obj, field: str, *needed: str) -> None:
+    """A reference that may be absent, to a secret say, and what must be in it."""
+    if (found := tree.get(field)) is not None:
+        required(errs, f"{path}.{field}", found, *needed)
+
+
+def csi_driver(errs: FieldErrors, path: str, name: str) -> None:
+    if not name:
+        errs.required(path)
+        return
+    if len(name) > MAX_CSI_DRIVER:
+        errs.too_long(path, MAX_CSI_DRIVER)
+    each(errs, path, name, names.dns1123_subdomain(name.lower()))
 
 
 def port_number_or_name(errs: FieldErrors, path: str, value: Any) -> None:

@@ -21,6 +21,7 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
 ONLY_SIDECARS = "may not be set for init containers without restartPolicy=Always"
+RULES_WITHOUT = "must specify restartPolicy when restart rules are used"
 EPHEMERAL_MESSAGE = "cannot be set for an Ephemeral Container"
 EPHEMERAL_FIELDS = (
     "lifecycle",
@@ -71,7 +72,10 @@ def validate_init_containers(spec: Obj, path: str, around: Surroundings, errs: F
     for index, container in enumerate(spec.get("initContainers") or ()):
         at = f"{path}.initContainers[{index}]"
         _common(container, at, around, errs)
-        _restart_policy(container, at, errs)
+        if container.get("restartPolicy") is not None:
+            _restart_policy(container, at, errs)
+        elif container.get("restartPolicyRules"):
+            errs.required(f"{at}.restartPolicy", RULES_WITHOUT)
         name = container.get("name", "")
         if name in seen:
             errs.duplicate(f"{at}.name", name)
@@ -110,7 +114,7 @@ def validate_ephemeral_containers(spec: Obj, path: str, around: Surroundings, er
         if target and target not in others:
             errs.not_found(f"{at}.targetContainerName", target)
         for field in EPHEMERAL_FIELDS:
-            if container.get(field):
+            if container.get(field) is not None:
                 errs.forbidden(f"{at}.{field}", EPHEMERAL_MESSAGE)
         if container.get("resources"):
             errs.forbidden(f"{at}.resources", EPHEMERAL_MESSAGE)
@@ -171,7 +175,7 @@ def _restart_policy(container: Obj, path: str, errs: FieldErrors) -> None:
     policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
     if policy is None:
         if rules:
-            errs.required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")
+            errs.required(f"{path}.restartPolicy", RULES_WITHOUT)
     elif policy not in RESTART_POLICIES:
         errs.not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES)
     if len(rules) > 20:

@@ -9,8 +9,11 @@ from navarch.machinery.types import Obj
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 DEFAULT_MODE = 0o644
+MAX_REPOSITORY = 255
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 VOLUME_MODES = ("secret", "configMap", "downwardAPI", "projected")
+GATED_PROJECTIONS = ("clusterTrustBundle", "podCertificate")
+"""Dropped, as upstream does while ClusterTrustBundleProjection and PodCertificateRequest are closed; so is `stopSignal`."""
 _SCALAR_VOLUME_DEFAULTS: dict[str, Obj] = {
     "iscsi": {"iscsiInterface": "default"},
     "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
@@ -86,6 +89,8 @@ def pull_policy(image: str) -> str:
     repository, colon, tag = last.partition(":")
     if not repository or head.lower() != head or repository.lower() != repository or " " in name:
         return "IfNotPresent"
+    if len(path.removesuffix(f":{tag}") if colon else path) > MAX_REPOSITORY:
+        return "IfNotPresent"
     latest = tag == "latest" if colon else not at
     return "Always" if latest else "IfNotPresent"
 
@@ -110,8 +115,10 @@ def _container(container: Obj) -> None:
     for name in PROBES:
         if (probe := container.get(name)) is not None:
             _probe(probe)
-    for handler in (container.get("lifecycle") or {}).values():
-        if isinstance(handler, dict):
+    if lifecycle := container.get("lifecycle"):
+        if lifecycle.pop("stopSignal", None) is not None and not lifecycle:
+            del container["lifecycle"]
+        for handler in lifecycle.values():
             _http_get(handler)
 
 
@@ -169,7 +176,7 @@ def default_sources(holder: Obj) -> None:
     for kind, values in _SCALAR_VOLUME_DEFAULTS.items():
         if (source := holder.get(kind)) is not None:
             for field, value in values.items():
-                if source.get(field) in (None, ""):
+                if source.get(field) is None or (kind != "azureDisk" and source[field] == ""):
                     source[field] = value
 
 
@@ -180,6 +187,8 @@ def _downward_items(source: Obj) -> None:
 
 def _projected(projected: Obj) -> None:
     for source in projected.get("sources") or ():
+        for name in GATED_PROJECTIONS:
+            source.pop(name, None)
         if (downward := source.get("downwardAPI")) is not None:
             _downward_items(downward)
         if (token := source.get("serviceAccountToken")) is not None and token.get("expirationSeconds") is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from navarch.api.podspec import checks
 from navarch.machinery import names
@@ -100,6 +100,18 @@ def _file_key_ref(ref: Obj, path: str, errs: FieldErrors) -> None:
         checks.no_backsteps(errs, f"{path}.path", where)
     else:
         errs.required(f"{path}.path")
+
+
+def validate_file_volumes(env: Sequence[Obj], sources: Mapping[str, Obj], path: str, errs: FieldErrors) -> None:
+    """Files that variables are read from are in emptyDirs of the pod; `sources` has all its volumes by name."""
+    for index, variable in enumerate(env):
+        if (ref := (variable.get("valueFrom") or {}).get("fileKeyRef")) is None:
+            continue
+        at, name = f"{path}[{index}].valueFrom.fileKeyRef.volumeName", ref.get("volumeName", "")
+        if name not in sources:
+            errs.not_found(at, name)
+        elif sources[name].get("emptyDir") is None:
+            errs.invalid(at, name, "referenced volume must be of type emptyDir")
 
 
 def validate_env_from(sources: Sequence[Obj], path: str, errs: FieldErrors) -> None:

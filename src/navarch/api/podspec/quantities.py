@@ -49,18 +49,24 @@ def _amount(name: str, text: str, path: str, errs: FieldErrors) -> Quantity:
 
 
 def _pod_resource_name(name: str, path: str, errs: FieldErrors) -> None:
-    if name not in COMPUTE and not name.startswith("hugepages-"):
+    if messages := names.qualified_name(name):
+        checks.each(errs, path, name, messages)
+    elif "/" not in name and name not in STANDARD_ANYWHERE and not name.startswith("hugepages-"):
+        errs.invalid(path, name, "must be a standard resource type or fully qualified")
+    elif name not in COMPUTE and not name.startswith("hugepages-"):
         errs.not_supported(path, name, (*COMPUTE, "hugepages-"))
 
 
-def validate_pod_resources(spec: Obj, resources: Obj, path: str, errs: FieldErrors) -> None:
+def validate_pod_resources(
+    spec: Obj, resources: Obj, path: str, claims: Collection[str | None], errs: FieldErrors
+) -> None:
     """What a pod asks for as a whole (KEP-2837), beside what its containers do."""
     if (spec.get("os") or {}).get("name") == "windows":
         errs.forbidden(path, "may not be set for a windows pod")
         return
-    if resources.get("claims"):
+    if resources.get("claims") is not None:
         errs.forbidden(f"{path}.claims", "claims may not be set for Resources at pod-level")
-    validate_resources({k: v for k, v in resources.items() if k != "claims"}, path, (), errs, _pod_resource_name)
+    validate_resources(resources, path, claims, errs, _pod_resource_name)
     given = {side: amounts(resources.get(side)) for side in ("requests", "limits")}
     for side in given:
         for name, value in sorted(aggregate(spec, side).items()):

@@ -150,7 +150,7 @@ ZERO = Quantity.parse("0")
 
 def qos_class(spec: Obj) -> str:
     """Guaranteed, Burstable or BestEffort, by the cpu and memory that the pod or its containers name."""
-    if spec.get("resources"):
+    if spec.get("resources") is not None:
         holders = [spec["resources"]]
     else:
         holders = [c.get("resources") or {} for f in ("containers", "initContainers") for c in spec.get(f) or ()]

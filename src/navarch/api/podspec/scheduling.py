@@ -134,6 +134,7 @@ def _label_keys(holder: Obj, path: str, errs: FieldErrors) -> None:
         keys = holder.get(field) or ()
         if keys and holder.get("labelSelector") is None:
             errs.forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")
+            continue
         for index, key in enumerate(keys):
             checks.named(errs, f"{path}.{field}[{index}]", key, names.qualified_name)
     both = set(holder.get("mismatchLabelKeys") or ())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from navarch.api.podspec import checks
+from navarch.api.podspec.windows import validate_windows_options
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
@@ -40,6 +41,8 @@ def validate_container_security(context: Obj, path: str, host_users: bool, errs:
             errs.invalid(path, context, begin + "`privileged` to true")
         if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
             errs.invalid(path, context, begin + "`capabilities.Add` CAP_SYS_ADMIN")
+    if (options := context.get("windowsOptions")) is not None:
+        validate_windows_options(options, f"{path}.windowsOptions", errs)
     _profiles(context, path, errs)
 
 
@@ -59,6 +62,8 @@ def validate_pod_security(context: Obj, spec: Obj, path: str, errs: FieldErrors)
     ):
         if (value := context.get(field)) is not None and value not in allowed:
             errs.not_supported(f"{path}.{field}", value, allowed)
+    if (options := context.get("windowsOptions")) is not None:
+        validate_windows_options(options, f"{path}.windowsOptions", errs)
     _profiles(context, path, errs)
 
 

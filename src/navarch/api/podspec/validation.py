@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from navarch.api.podspec import checks, containers, scheduling
+from navarch.api.podspec import checks, containers, scheduling, windows
+from navarch.api.podspec.defaults import CONTAINER_LISTS
+from navarch.api.podspec.environment import validate_file_volumes
 from navarch.api.podspec.quantities import validate_pod_resources, validate_resources
 from navarch.api.podspec.security import validate_pod_security
 from navarch.api.podspec.volumes import validate_volumes
@@ -59,8 +61,9 @@ def _validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str, is_po
         containers.validate_init_containers(spec, path, around, errs)
     if spec.get("ephemeralContainers"):
         containers.validate_ephemeral_containers(spec, path, around, errs)
-    if resources := spec.get("resources"):
-        validate_pod_resources(spec, resources, f"{path}.resources", errs)
+    if (resources := spec.get("resources")) is not None:
+        validate_pod_resources(spec, resources, f"{path}.resources", around.claims, errs)
+    _files(spec, path, errs)
     if spec.get("hostNetwork"):
         _host_network(spec, path, is_pod, errs)
     if (policy := spec.get("restartPolicy")) not in RESTART_POLICIES:
@@ -78,6 +81,15 @@ def _validate_spec(spec: Obj, path: str, errs: FieldErrors, pod_name: str, is_po
     _naming(spec, path, errs)
     _dns(spec, path, errs)
     _rest(spec, path, errs)
+    windows.validate_host_process(spec, path, errs)
+
+
+def _files(spec: Obj, path: str, errs: FieldErrors) -> None:
+    sources: Obj = {volume.get("name", ""): volume for volume in spec.get("volumes") or ()}
+    for field in CONTAINER_LISTS:
+        for index, container in enumerate(spec.get(field) or ()):
+            if env := container.get("env"):
+                validate_file_volumes(env, sources, f"{path}.{field}[{index}].env", errs)
 
 
 def _placement(spec: Obj, path: str, errs: FieldErrors) -> None:
@@ -191,6 +203,8 @@ def _rest(spec: Obj, path: str, errs: FieldErrors) -> None:
             errs.required(f"{path}.os.name")
         elif name not in ("linux", "windows"):
             errs.not_supported(f"{path}.os", name, ("linux", "windows"))
+        else:
+            windows.validate_os(spec, name, path, errs)
     if spec.get("hostUsers") is False:
         for field, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if spec.get(field):

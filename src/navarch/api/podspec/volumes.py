@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from navarch.api.podspec import checks
+from navarch.api.podspec.claims import validate_template
 from navarch.api.podspec.environment import VOLUME_FIELDS, field_ref, resource_field_ref
 from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
@@ -22,6 +24,16 @@ HOST_PATH_TYPES = (
     "FileOrCreate",
     "Socket",
 )
+PATHS = {"gcePersistentDisk": "persistentDisk"}
+"""How messages call sources, where not by their field."""
+_INITIATORS = {
+    "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z0-9_.-]*)(:[^,;*&$|\s]+)", re.ASCII).fullmatch,
+    "eui": re.compile("eui.[0-9A-Za-z]{16}", re.ASCII).fullmatch,
+    "naa": re.compile("naa.[0-9A-Za-z]{32}", re.ASCII).fullmatch,
+}
+_HOST_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*):[^\[\]:]*")
+AZURE_MANAGED = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
+AZURE_BLOB = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
 TWO_TYPES = "may not specify more than 1 volume type"
 
 
@@ -57,7 +69,7 @@ def _source(volume: Obj, pod_name: str, path: str, errs: FieldErrors) -> None:
         errs.forbidden(f"{path}.{kind}", TWO_TYPES)
     kind = chosen[0]
     if check := CHECKS.get(kind):
-        check(volume[kind], f"{path}.{kind}", errs)
+        check(volume[kind], f"{path}.{PATHS.get(kind, kind)}", errs)
     if kind == "ephemeral" and pod_name and (name := volume.get("name")):
         claim = f"{pod_name}-{name}"
         for message in names.dns1123_subdomain(claim):
@@ -158,9 +170,6 @@ def _projected(source: Obj, path: str, errs: FieldErrors) -> None:
             take(item.get("path"), item.get("path", ""))
         if (token := projection.get("serviceAccountToken")) is not None:
             _token(token, f"{at}.serviceAccountToken", path, errs)
-        if (bundle := projection.get("clusterTrustBundle")) is not None:
-            _trust_bundle(bundle, f"{at}.clusterTrustBundle", errs)
-            take(bundle.get("path"), bundle.get("path", ""))
         if len(chosen) > 1:
             errs.forbidden(at, TWO_TYPES)
 
@@ -177,17 +186,6 @@ def _token(token: Obj, path: str, volume_path: str, errs: FieldErrors) -> None:
         errs.required(f"{volume_path}.path")
 
 
-def _trust_bundle(bundle: Obj, path: str, errs: FieldErrors) -> None:
-    name, signer = bundle.get("name"), bundle.get("signerName")
-    if name is not None and signer is not None:
-        errs.invalid(path, bundle, "only one of name and signerName may be used")
-    elif name is None and signer is None:
-        errs.required(path, "either name or signerName must be specified")
-    checks.label_selector(errs, f"{path}.labelSelector", bundle.get("labelSelector"))
-    checks.required(errs, path, bundle, "path")
-    checks.non_reserved_path(errs, f"{path}.path", bundle.get("path") or "")
-
-
 def _nfs(source: Obj, path: str, errs: FieldErrors) -> None:
     checks.required(errs, path, source, "server", "path")
     if not (where := source.get("path") or "").startswith("/"):
@@ -199,13 +197,28 @@ def _partitioned(name: str) -> Check:
 
     def check(source: Obj, path: str, errs: FieldErrors) -> None:
         checks.required(errs, path, source, name)
-        checks.in_range(errs, f"{path}.partition", source.get("partition"), 0, 255)
+        if not 0 <= (source.get("partition") or 0) <= 255:
+            errs.invalid(f"{path}.partition", source["partition"], "must be between 1 and 255, inclusive")
 
     return check
 
 
-def _iscsi(source: Obj, path: str, errs: FieldErrors) -> None:
-    checks.required(errs, path, source, "targetPortal", "iqn")
+def _initiator(name: str, path: str, errs: FieldErrors, prefixed: str) -> None:
+    matches = _INITIATORS.get(name[:3])
+    if matches is None or not matches(name):
+        errs.invalid(path, name, prefixed if matches is None else "must be valid format")
+
+
+def validate_iscsi(
+    source: Obj, path: str, errs: FieldErrors, prefixed: str = "must be valid format starting with iqn, eui, or naa"
+) -> None:
+    checks.required(errs, path, source, "targetPortal")
+    if target := source.get("iqn"):
+        _initiator(target, f"{path}.iqn", errs, prefixed)
+    else:
+        errs.required(f"{path}.iqn")
+    if (initiator := source.get("initiatorName")) is not None:
+        _initiator(initiator, f"{path}.initiatorname", errs, prefixed)
     lun = source.get("lun") or 0
     checks.in_range(errs, f"{path}.lun", lun, 0, 255)
     if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and source.get("secretRef") is None:
@@ -213,10 +226,48 @@ def _iscsi(source: Obj, path: str, errs: FieldErrors) -> None:
 
 
 def _csi(source: Obj, path: str, errs: FieldErrors) -> None:
+    checks.csi_driver(errs, f"{path}.driver", source.get("driver", ""))
+    checks.reference(errs, path, source, "nodePublishSecretRef", "name")
+    if name := (source.get("nodePublishSecretRef") or {}).get("name"):
+        checks.named(errs, f"{path}.name", name, names.dns1123_subdomain)
+
+
+def validate_flex(source: Obj, path: str, errs: FieldErrors) -> None:
     checks.required(errs, path, source, "driver")
-    ref = source.get("nodePublishSecretRef")
-    if ref is not None:
-        checks.required(errs, f"{path}.nodePublishSecretRef", ref, "name")
+    for key in source.get("options") or ():
+        if f".{key.partition('/')[0].lower()}".endswith((".kubernetes.io", ".k8s.io")):
+            errs.invalid(f"{path}.options[{key}]", key, "kubernetes.io and k8s.io namespaces are reserved")
+
+
+def _quobyte(source: Obj, path: str, errs: FieldErrors) -> None:
+    pairs = "must be a host:port pair or multiple pairs separated by commas"
+    if not (registry := source.get("registry")):
+        errs.required(f"{path}.registry", pairs)
+    elif len(source.get("tenant") or "") > 64:
+        errs.required(f"{path}.tenant", "must be a UUID and may not exceed a length of 64 characters")
+    else:
+        for pair in registry.split(","):
+            if not _HOST_PORT.fullmatch(pair):
+                errs.invalid(f"{path}.registry", registry, pairs)
+    checks.required(errs, path, source, "volume")
+
+
+def _with_secret(field: str) -> Check:
+    """A source with a required field, and a secret that has at least a name."""
+
+    def check(source: Obj, path: str, errs: FieldErrors) -> None:
+        checks.required(errs, path, source, field)
+        checks.reference(errs, path, source, "secretRef", "name")
+
+    return check
+
+
+def validate_storageos(source: Obj, path: str, errs: FieldErrors, *needed: str) -> None:
+    checks.required(errs, path, source, "volumeName")
+    for field in ("volumeName", "volumeNamespace"):
+        if name := source.get(field):
+            checks.named(errs, f"{path}.{field}", name, names.dns1123_label)
+    checks.reference(errs, path, source, "secretRef", "name", *needed)
 
 
 def _image(source: Obj, path: str, errs: FieldErrors) -> None:
@@ -231,6 +282,9 @@ def _azure_disk(source: Obj, path: str, errs: FieldErrors) -> None:
     ):
         if (value := source.get(field)) is not None and value not in allowed:
             errs.not_supported(f"{path}.{field}", value, allowed)
+    managed, uri = source.get("kind") == "Managed", source.get("diskURI", "")
+    if source.get("kind") is not None and not uri.startswith("/subscriptions/" if managed else "https://"):
+        errs.not_supported(f"{path}.diskURI", uri, (AZURE_MANAGED if managed else AZURE_BLOB,))
 
 
 def _flocker(source: Obj, path: str, errs: FieldErrors) -> None:
@@ -261,11 +315,7 @@ def _claim_template(source: Obj, path: str, errs: FieldErrors) -> None:
     if template is None:
         errs.required(f"{path}.volumeClaimTemplate")
         return
-    spec, at = template.get("spec") or {}, f"{path}.volumeClaimTemplate.spec"
-    if not spec.get("accessModes"):
-        errs.required(f"{at}.accessModes", "at least 1 access mode is required")
-    if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
-        errs.required(f"{at}.resources[storage]")
+    validate_template(template, f"{path}.volumeClaimTemplate", errs)
 
 
 CHECKS: dict[str, Check] = {
@@ -277,23 +327,23 @@ CHECKS: dict[str, Check] = {
     "secret": _keyed("secretName"),
     "configMap": _keyed("name"),
     "nfs": _nfs,
-    "iscsi": _iscsi,
+    "iscsi": validate_iscsi,
     "glusterfs": _needs("endpoints", "path"),
     "flocker": _flocker,
     "persistentVolumeClaim": _needs("claimName"),
     "rbd": _needs("monitors", "image"),
-    "cinder": _needs("volumeID"),
+    "cinder": _with_secret("volumeID"),
     "cephfs": _needs("monitors"),
-    "quobyte": _needs("registry", "volume"),
+    "quobyte": _quobyte,
     "downwardAPI": _downward,
     "fc": _fc,
-    "flexVolume": _needs("driver"),
+    "flexVolume": validate_flex,
     "azureFile": _needs("secretName", "shareName"),
     "vsphereVolume": _needs("volumePath"),
     "photonPersistentDisk": _needs("pdID"),
     "portworxVolume": _needs("volumeID"),
     "azureDisk": _azure_disk,
-    "storageos": _needs("volumeName"),
+    "storageos": validate_storageos,
     "projected": _projected,
     "scaleIO": _needs("gateway", "system", "volumeName"),
     "csi": _csi,

@@ -20,6 +20,7 @@ GONE_VOLUMES = {
     "cephfs": "deprecated in v1.28, non-functional in v1.31+",
     "rbd": "deprecated in v1.28, non-functional in v1.31+",
 }
+GONE_PATHS = {"storageos": "storageOS"}
 GONE_ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": 'non-functional in v1.16+; use the "priorityClassName" field instead',
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
@@ -69,7 +70,7 @@ def _spec(spec: Obj, meta: Obj, path: str, template: bool) -> Iterator[str]:
     for index, volume in enumerate(spec.get("volumes") or ()):
         for name, message in GONE_VOLUMES.items():
             if volume.get(name) is not None:
-                yield f"{path}spec.volumes[{index}].{name}: {message}"
+                yield f"{path}spec.volumes[{index}].{GONE_PATHS.get(name, name)}: {message}"
         if (projected := volume.get("projected")) is not None:
             yield from _projected(volume["name"], projected)
     yield from _duplicates(spec.get("hostAliases") or (), "ip", f"{path}spec.hostAliases")
@@ -111,10 +112,10 @@ def _selection(spec: Obj, path: str) -> Iterator[str]:
 def _projected(volume: str, projected: Obj) -> Iterator[str]:
     """Sources that are none, and tokens that are put in one place."""
     sources: Sequence[Obj] = projected.get("sources") or ()
-    if not any(sources):
-        yield f'volume "{volume}" (Projected) has no sources provided'
     paths: list[str] = []
     for source in sources:
+        if not any(value is not None for value in source.values()):
+            yield f'volume "{volume}" (Projected) has no sources provided'
         path = (source.get("serviceAccountToken") or {}).get("path", "")
         if path and path in paths:
             both = f'"{path}" (ServiceAccountToken) with "{path}" (ServiceAccountToken)'

@@ -37,7 +37,7 @@ class RuntimeClass(BasePlugin):
         found = self._class_of(request, spec)
         fixed = ((found or {}).get("overhead") or {}).get("podFixed")
         given = spec.get("overhead")
-        if not fixed and given:
+        if not fixed and given is not None:
             raise _rejected(request, "Pod Overhead set without corresponding RuntimeClass defined Overhead")
         if fixed and _amounts(fixed) != _amounts(given or {}):
             raise _rejected(request, "Pod's Overhead doesn't match RuntimeClass's defined Overhead")
