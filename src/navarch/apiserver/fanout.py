@@ -174,6 +174,14 @@ class Fanout:
     def watchers(self) -> int:
         return len(self._watchers)
 
+    def interested(self, namespace: str, name: str) -> int:
+        """Watchers that see what happens to an object; those of pods on one node are not counted, as upstream."""
+        count = len(self._broad)
+        for field, value in (("metadata.namespace", namespace), ("metadata.name", name)):
+            if value and (values := self._buckets.get(field)):
+                count += len(values.get(value) or ())
+        return count
+
     # -- changes in
 
     def add(self, change: Change) -> None:

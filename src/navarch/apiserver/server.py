@@ -206,11 +206,7 @@ class ApiServer:
             return None
         schemas, levels = (self.caches[GroupResource(r.group, r.plural)] for r in (FLOW_SCHEMAS, PRIORITY_LEVELS))
         total = config.max_reads + config.max_writes
-        return Fairness(self.world, schemas, levels, self._number, total)
-
-    def _number(self, resource: GroupResource) -> int:
-        cache = self.caches.get(resource)
-        return len(cache) if cache is not None else 0
+        return Fairness(self.world, schemas, levels, self.caches.get, total)
 
     def _count(self, kind: Kind) -> None:
         subresources = frozenset(s.name for s in kind.subresources)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import NamedTuple
 
 from navarch.api.flowcontrol import bootstrap
-from navarch.apiserver.fairness import allocation, matching
+from navarch.apiserver.fairness import allocation, matching, work
 from navarch.apiserver.fairness.levels import Counts, Level
 from navarch.apiserver.fairness.metrics import FairnessMetrics
+from navarch.apiserver.fairness.work import Work
 from navarch.apiserver.filters.limits import READ_VERBS, RetryAfter, rejected, wanted_seconds
 from navarch.apiserver.filters.request_info import is_long_running
 from navarch.apiserver.request import Handler, Request, RequestInfo, Response
@@ -29,10 +29,9 @@ from navarch.machinery.types import GroupResource, Obj
 ADJUST_SECONDS = 10.0
 FLOWS = 20_000
 """Classifications that are remembered; then all are forgotten."""
-OBJECTS_A_SEAT = 100
-MOST_SEATS = 10
-MOST_SHARE = 0.15
-"""Of a level's nominal seats that one request may take."""
+SAMPLES = 8
+"""Objects by whose size that of all is guessed."""
+WRITES = frozenset(("create", "update", "patch", "delete"))
 
 
 class Schema:
@@ -61,13 +60,13 @@ class Fairness:
         world: World,
         schemas: ResourceCache,
         levels: ResourceCache,
-        count: Callable[[GroupResource], int],
+        cache_of: Callable[[GroupResource], ResourceCache | None],
         total: int,
     ) -> None:
-        """`count` tells how many objects of a resource there are; `total` is the server's number of seats."""
+        """`cache_of` tells of a resource's objects and watchers; `total` is the server's number of seats."""
         self._world = world
         self._objects = schemas, levels
-        self._count = count
+        self._cache_of = cache_of
         self._total = total
         self._flows: dict[tuple[object, ...], Flow] = {}
         self._schemas: list[Schema] = []
@@ -164,7 +163,7 @@ class Fairness:
                 answer = handler(request)
                 if isinstance(answer, Response):
                     return answer
-                return self._executed(request, flow, answer, 1, None)
+                return self._executed(request, flow, answer, self._work(request, level), None)
             return self._waited(request, flow, handler)
 
         return run
@@ -174,11 +173,12 @@ class Fairness:
         request: Request,
         flow: Flow,
         answer: Awaitable[Response],
-        width: int,
+        taken: Work,
         leave: Callable[[float], None] | None,
     ) -> Response:
         """Awaits an answer on seats; `leave` frees them where they were taken already."""
         _, level, counts, _ = flow
+        width, after = taken
         started = monotonic()
         if leave is None:
             level.take(width, started)
@@ -199,20 +199,22 @@ class Fairness:
                 self.reads -= 1
             else:
                 self.writes -= 1
-            if leave is None:
-                level.leave(width, now)
+            done = leave or (lambda then: level.leave(width, then))
+            if after:
+                self._world.call_later(after, lambda: done(monotonic()))
             else:
-                leave(now)
+                done(now)
             counts.took(now - started)
 
     async def _waited(self, request: Request, flow: Flow, handler: Handler) -> Response:
         level, counts = flow.level, flow.counts
-        width = self._width(request, level)
+        taken = self._work(request, level)
+        width = taken.seats
         now = monotonic()
         if not level.queuing:
             if not level.free(width):
                 return self._reject(flow, "concurrency-limit")
-            return await self._run(request, flow, handler, width, None)
+            return await self._run(request, flow, handler, taken, None)
         turn = asyncio.Event()
         ticket = level.wait(flow.entropy, width, now, turn.set)
         if ticket is None:
@@ -239,10 +241,10 @@ class Fairness:
             level.queues.finish(ticket, then, level.limit)
             level.leave(width, then)
 
-        return await self._run(request, flow, handler, width, leave)
+        return await self._run(request, flow, handler, taken, leave)
 
     async def _run(
-        self, request: Request, flow: Flow, handler: Handler, width: int, leave: Callable[[float], None] | None
+        self, request: Request, flow: Flow, handler: Handler, taken: Work, leave: Callable[[float], None] | None
     ) -> Response:
         """Runs the handler of a request whose seats are taken."""
         flow.counts.dispatched += 1
@@ -251,23 +253,35 @@ class Fairness:
             answer = handler(request)
             return answer if isinstance(answer, Response) else await answer
 
-        return await self._executed(request, flow, answered(), width, leave)
+        return await self._executed(request, flow, answered(), taken, leave)
 
-    def _width(self, request: Request, level: Level) -> int:
-        """Seats: a list takes one for every hundred objects that it looks at."""
+    def _work(self, request: Request, level: Level) -> Work:
+        """By who watches what is written, and by how much is read."""
         info = request.info
-        if info.verb != "list" or info.name:
-            return 1
-        most = max(1, min(MOST_SEATS, math.ceil(level.bounds.nominal * MOST_SHARE)))
-        objects = self._count(GroupResource(info.group, info.resource))
+        if info.verb in WRITES:
+            cache = self._cache_of(GroupResource(info.group, info.resource))
+            if cache is None or cache.fanout.watchers < work.WATCHERS_A_SEAT or info.subresource == "token":
+                return work.ONE
+            return work.of_write(cache.fanout.interested(info.namespace, info.name), level.most)
+        if info.verb not in ("list", "watch") or info.name or not _reads_all(request):
+            return work.ONE
+        cache = self._cache_of(GroupResource(info.group, info.resource))
+        if cache is None:
+            return work.ONE
         limit = request.param("limit")
-        if limit.isdecimal() and int(limit):
-            objects = min(objects, int(limit))
-        return max(1, min(most, math.ceil(objects / OBJECTS_A_SEAT)))
+        asked = int(limit) if limit.isdecimal() else 0
+        return work.of_list(len(cache), cache.size(SAMPLES), asked, level.most)
 
     def _reject(self, flow: Flow, reason: str) -> Response:
         flow.counts.rejected[reason] = flow.counts.rejected.get(reason, 0) + 1
         return rejected(self._retry.after(flow.level.name, monotonic()))
+
+
+def _reads_all(request: Request) -> bool:
+    """Whether a list or watch begins with what there is."""
+    if request.info.verb == "list":
+        return True
+    return request.param("resourceVersion") in ("", "0") or request.param("sendInitialEvents") in ("true", "1")
 
 
 MANDATORY = (bootstrap.MANDATORY_SCHEMAS, bootstrap.MANDATORY_LEVELS)

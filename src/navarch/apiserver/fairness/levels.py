@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from navarch.apiserver.fairness.allocation import Asking, Bounds, Demand, smoothed
 from navarch.apiserver.fairness.queues import QueueSet, Ticket
+from navarch.apiserver.fairness.work import most_seats
 from navarch.machinery.types import Obj
 
 DURATIONS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
@@ -42,6 +43,8 @@ class Level:
         self.limit = 0
         """Seats that it has now."""
         self.bounds = Bounds(0, 0, 0)
+        self.most = 1
+        """Seats that one request may take."""
         self.seats = 0
         """Seats in use."""
         self.executing = 0
@@ -63,6 +66,7 @@ class Level:
         if self.queuing:
             queuing = response["queuing"]
             self.queues.configure(queuing["queues"], queuing["handSize"], queuing["queueLengthLimit"])
+        self.most = most_seats(bounds.nominal, self.queues.hand_size if self.queuing else 1)
 
     @property
     def open(self) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navarch.api.flowcontrol import bootstrap
-from navarch.apiserver.fairness import allocation, matching
+from navarch.apiserver.fairness import allocation, matching, work
 from navarch.apiserver.fairness.allocation import Asking, Bounds
 from navarch.apiserver.fairness.levels import Level
 from navarch.apiserver.fairness.queues import deal
@@ -160,6 +160,40 @@ def test_what_is_wider_than_its_level_goes_alone() -> None:
     assert len(sim.order) == 2
     sim.end_first(2.0)
     assert sim.order[-1] == "narrow"
+
+
+@pytest.mark.parametrize(
+    ("watchers", "most", "taken"),
+    [
+        (0, 10, (1, 0)),
+        (9, 10, (1, 0)),
+        (10, 10, (1, 0.005)),
+        (45, 10, (5, 0.005)),
+        (1000, 10, (10, 0.05)),
+        (45, 1, (1, 0.025)),
+    ],
+)
+def test_writes_take_seats_for_who_watches(watchers: int, most: int, taken: tuple[int, float]) -> None:
+    assert work.of_write(watchers, most) == taken
+
+
+@pytest.mark.parametrize(
+    ("objects", "size", "limit", "seats"),
+    [
+        (0, 0, 0, 1),
+        (100, 1000, 0, 1),
+        (101, 1000, 0, 2),
+        (5000, 1000, 0, 10),
+        (5000, 1000, 300, 3),
+        (5000, 1000, 9000, 10),
+    ],
+)
+def test_lists_take_seats_for_what_they_hold(objects: int, size: int, limit: int, seats: int) -> None:
+    assert work.of_list(objects, size, limit, 50) == (seats, 0)
+
+
+def test_one_request_takes_a_part_of_its_level_at_most() -> None:
+    assert [work.most_seats(*given) for given in ((100, 1), (100, 6), (100, 10), (3, 8), (0, 1))] == [15, 15, 10, 1, 1]
 
 
 def test_the_default_levels_share_the_seats_as_upstream_documents_it() -> None:

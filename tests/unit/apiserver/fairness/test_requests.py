@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -116,6 +116,37 @@ async def test_requests_wait_for_seats_and_are_refused_where_queues_are_full() -
         assert sorted([(await task).status for task in waiting]) == [201] * 3
         assert metric(server, f"apiserver_flowcontrol_dispatched_requests_total{labels}") == 3
         assert (level.seats, level.executing, level.queues.waiting) == (0, 0, 0)
+
+
+class Quiet:
+    """The near end of a watch that nobody reads."""
+
+    buffered = 0
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        pass
+
+    finish = abort = lambda self: None
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+async def test_what_many_watch_keeps_its_seat_until_they_have_seen_it() -> None:
+    async with slow(max_reads=100, max_writes=100) as (server, _):
+        assert server.fairness
+        level = server.fairness.levels["writers"]
+        for number in range(30):
+            where = f"{MAPS}?watch=true" if number < 15 else f"{MAPS}?watch=true&fieldSelector=metadata.name=other"
+            answer = await exchange(server, "GET", where, token="root")
+            assert answer.stream
+            answer.stream(Quiet())
+        assert (await write(server, "jane", "seen")).status == 201
+        assert (level.seats, level.executing) == (1, 1)
+        await until("the seat is free again", lambda: level.seats == 0)
+        fanout = server.caches[GroupResource("", "configmaps")].fanout
+        counted = [fanout.interested(*of) for of in (("default", ""), ("default", "other"), ("kube-system", ""))]
+        assert counted == [15, 30, 0]
 
 
 async def test_reads_that_need_no_seat_still_wait_behind_those_who_wait() -> None:
