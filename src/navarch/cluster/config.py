@@ -29,6 +29,14 @@ class ClusterConfig:
         return 10250 + 10 * self.index
 
     @property
+    def proxy_health_port(self) -> int:
+        return 10256 + 10 * self.index
+
+    @property
+    def proxy_metrics_port(self) -> int:
+        return 10249 + 10 * self.index
+
+    @property
     def dns_port(self) -> int:
         """Where the node's DNS server listens; pods reach it as `dns_ip` port 53."""
         return 10053 + 10 * self.index

@@ -76,7 +76,13 @@ class LoadedImages:
 
 def proxy_config(config: ClusterConfig, node_ip: str) -> ProxyConfig:
     settings = Settings(config.table, config.pod_cidr, config.service_cidr, config.bridge)
-    return ProxyConfig(node_name=machine.node_name(), node_ip=node_ip, settings=settings)
+    return ProxyConfig(
+        node_name=machine.node_name(),
+        node_ip=node_ip,
+        settings=settings,
+        health_port=config.proxy_health_port,
+        metrics_port=config.proxy_metrics_port,
+    )
 
 
 def dns_config(config: ClusterConfig, node_ip: str) -> DnsConfig:

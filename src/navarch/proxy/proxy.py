@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 from navarch.client import resources
@@ -12,7 +13,8 @@ from navarch.client.interface import Client
 from navarch.machinery.clock import Timer, World
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.proxy import flows, nft, routes, rules
-from navarch.proxy.services import SERVICE_NAME_LABEL, ZONE_LABEL, Place, Port, host_ports, service_ports
+from navarch.proxy.health import Health, HealthCheck, HealthServers, health_check
+from navarch.proxy.services import SERVICE_NAME_LABEL, ZONE_LABEL, Place, Port, host_ports, is_ours, service_ports
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ class ProxyConfig:
     node_name: str
     node_ip: str
     settings: rules.Settings
+    health_port: int = 0
+    """Where /healthz is told to load balancers; 0: nowhere."""
+    metrics_port: int = 0
 
 
 class Proxy:
@@ -45,6 +50,7 @@ class Proxy:
         self._nodes = Informer(client, resources.NODES, world, field_selector=f"metadata.name={config.node_name}")
         self._place = Place(config.node_name)
         self._ports: dict[Key, list[Port]] = {}
+        self._checks: dict[Key, HealthCheck] = {}
         self._host_ports: list[Port] = []
         self._dirty: set[Key] = set()
         self._applied = rules.Ruleset()
@@ -55,6 +61,8 @@ class Proxy:
         self._timer: Timer | None = None
         self._applying = False
         self._again = False
+        self.health = Health(world)
+        self._servers = HealthServers(self.health, lambda: next(iter(self._nodes.list()), None))
         self.transactions = 0
         """How many were applied: a measure of churn."""
 
@@ -81,6 +89,7 @@ class Proxy:
         text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
         await asyncio.to_thread(nft.apply, text)
         self._applied = target
+        await self._servers.start(self._config.health_port, self._config.metrics_port)
         await self._follow_up(serving)
         self._applying = False
         if self._again:
@@ -91,6 +100,7 @@ class Proxy:
         """Stops following changes; the rules stay, so that services go on while the node agent restarts."""
         if self._timer:
             self._timer.cancel()
+        await self._servers.stop()
         await asyncio.gather(self._informers.stop(), self._pods.stop(), self._nodes.stop())
 
     def _service_changed(self, old: Obj | None, new: Obj | None) -> None:
@@ -123,6 +133,7 @@ class Proxy:
         self._schedule()
 
     def _schedule(self, delay: float = GATHER_SECONDS) -> None:
+        self.health.queued()
         if self._applying:
             self._again = True
         elif self._timer is None:
@@ -134,7 +145,7 @@ class Proxy:
         asyncio.get_running_loop().create_task(self._apply())
 
     async def _apply(self) -> None:
-        failed = False
+        failed, started = False, time.monotonic()
         try:
             target, serving = self._target()
             transaction = rules.change(self._settings, self._applied, target)
@@ -144,11 +155,13 @@ class Proxy:
             self._applied = target
             await self._follow_up(serving)
         except nft.NftError as error:
-            failed = True
+            self.health.failed()
             log.error("nftables refused the change; all rules are set anew: %s", error)
             failed = not await self._reset()
         finally:
             self._applying = False
+        if not failed:
+            self.health.updated(time.monotonic() - started)
         if failed or self._again:
             self._again = False
             self._schedule(RETRY_SECONDS if failed else GATHER_SECONDS)
@@ -171,6 +184,7 @@ class Proxy:
         """What the kernel needs after the rules. A flow that is forgotten is translated anew by its next packet."""
         if self._host_ports and not self._loopback:
             self._loopback = routes.loopback(self._settings.bridge)
+        await self._servers.sync(self._checks)
         changed, self._serving = flows.worth_looking(self._serving, serving), serving
         if changed:
             try:
@@ -183,11 +197,13 @@ class Proxy:
         dirty, self._dirty = self._dirty, set()
         for key in dirty:
             service = self._services.get(*key)
-            if service is None:
-                self._ports.pop(key, None)
-            else:
+            self._ports.pop(key, None)
+            self._checks.pop(key, None)
+            if service and is_ours(service):
                 slices = self._slices.by_index("service", f"{key.namespace}/{key.name}")
                 self._ports[key] = service_ports(service, slices, self._place)
+                if check := health_check(service, slices, self._place.node):
+                    self._checks[key] = check
         ports = [*(port for found in self._ports.values() for port in found), *self._host_ports]
         return rules.ruleset(ports), flows.serving(ports)
 

@@ -8,7 +8,8 @@ change of a few map elements:
     endpoints   address . protocol . port . index -> endpoint address . port
 
 Node ports work alike, with the mark's high bit telling the masquerade rule. Only a service with session affinity has a
-chain of its own. Whatever still has a service address after translation has no endpoints, and is rejected.
+chain of its own. Whatever still has a service address after translation has no endpoints, and is rejected; so is what goes to a
+service's address outside that range (`refused`).
 
 Host ports answer on the loopback address too. Such packets need a source that pods can answer to, and the bridge a setting
 (routes.loopback) under which pods could reach what listens on the node's loopback: they are kept from that first of all.
@@ -56,6 +57,7 @@ MAPS = {
     "node-ports": "map {name} {{ type inet_proto . inet_service : verdict; }}",
     "endpoints": "map {name} {{ type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service; }}",
     "node-port-endpoints": "map {name} {{ type inet_proto . inet_service . mark : ipv4_addr . inet_service; }}",
+    "refused": "set {name} {{ type ipv4_addr . inet_proto . inet_service; }}",
     "hairpins": "set {name} {{ type ipv4_addr . ipv4_addr; }}",
 }
 
@@ -68,7 +70,11 @@ def ruleset(ports: Iterable[Port]) -> Ruleset:
         front = port.front
         key = _front_key(front)
         table = services if front.address else node_ports
-        if key in table or not port.endpoints:
+        if key in table:
+            continue
+        if not port.endpoints:
+            if front.address:
+                result.elements["refused"][key] = ""
             continue
         for endpoint in port.endpoints:
             result.elements["hairpins"][f"{endpoint.address} . {endpoint.address}"] = ""
@@ -172,10 +178,12 @@ table ip {settings.table} {{
   chain forward {{
     type filter hook forward priority filter; policy accept;
     ip daddr {services} goto refuse
+    ip daddr . meta l4proto . th dport @refused goto refuse
   }}
   chain local {{
     type filter hook output priority filter; policy accept;
     ip daddr {services} goto refuse
+    ip daddr . meta l4proto . th dport @refused goto refuse
   }}
 }}
 """

@@ -15,6 +15,8 @@ from navarch.machinery.trees import get
 from navarch.machinery.types import Obj
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+OTHERS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+"""Labels of Services that are another proxy's, or nobody's to forward."""
 LOOPBACK = "127.0.0.1"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -58,6 +60,11 @@ class Place(NamedTuple):
 
     node: str
     zone: str = ""
+
+
+def is_ours(service: Obj) -> bool:
+    """Whether this proxy forwards for the Service at all."""
+    return not any(label in (service["metadata"].get("labels") or {}) for label in OTHERS)
 
 
 def service_ports(service: Obj, slices: Iterable[Obj], place: Place) -> list[Port]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from navarch.proxy import rules
-from navarch.proxy.services import Endpoint, Front, Place, Port, host_ports, service_ports
+from navarch.proxy.services import Endpoint, Front, Place, Port, host_ports, is_ours, service_ports
 
 SETTINGS = rules.Settings("navarch-test", "10.244.0.0/16", "10.96.0.0/16", "nv0")
 
@@ -137,6 +137,17 @@ def test_the_ruleset_maps_a_service_to_its_count_and_its_endpoints() -> None:
 def test_a_service_without_endpoints_has_no_element_and_is_refused() -> None:
     assert rules.ruleset(ports(0)).elements["services"] == {}
     assert "ip daddr 10.96.0.0/16 goto refuse" in rules.base(SETTINGS)
+
+
+def test_an_outside_address_without_endpoints_is_refused_too() -> None:
+    built = rules.ruleset([Port(Front("203.0.113.9", "udp", 53), ())])
+    assert built.elements["refused"] == {"203.0.113.9 . udp . 53": ""} and built.elements["services"] == {}
+    assert rules.base(SETTINGS).count("ip daddr . meta l4proto . th dport @refused goto refuse") == 2
+
+
+def test_services_of_another_proxy_are_left_alone() -> None:
+    label = {"service.kubernetes.io/service-proxy-name": "mine"}
+    assert is_ours(service()) and not is_ours({"metadata": {"name": "web", "labels": label}, "spec": {}})
 
 
 def test_a_change_touches_only_what_changed() -> None:
