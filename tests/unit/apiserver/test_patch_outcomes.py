@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.support.apiserver import api_server
 from navarch.client.resources import CONFIG_MAPS
 from navarch.machinery.errors import StatusError
 from navarch.machinery.patch.json_patch import apply as apply_json_patch
+from navarch.store.interface import Committed, Write
+from navarch.store.memory import MemoryStore
 
 NS = "default"
 
@@ -63,3 +66,37 @@ async def test_an_outcome_that_is_no_object_of_the_kind(type: Any, patch: Any, c
         assert (caught.value.code, caught.value.reason) == (code, reason)
         if code == 422:
             assert [cause["field"] for cause in caught.value.to_status()["details"]["causes"]] == ["patch"]
+
+
+class Contended(MemoryStore):
+    """Somebody else writes an object just before it would go, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disturbed = False
+
+    async def commit(self, writes: Sequence[Write]) -> Committed:
+        first = writes[0]
+        if first.value is None and "/configmaps/" in first.key and not self.disturbed:
+            self.disturbed = True
+            found = await self.get(first.key)
+            assert found
+            await super().commit([Write(first.key, found.value, found.mod_revision)])
+        return await super().commit(writes)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_the_last_finalizer_goes_though_another_write_comes_between(whole: bool) -> None:
+    store = Contended()
+    async with api_server(store=store) as server:
+        held = {"metadata": {"name": "m", "finalizers": ["a.b/c"]}}
+        await server.system.create(CONFIG_MAPS, held, NS)
+        await server.system.delete(CONFIG_MAPS, "m", NS)
+        if whole:
+            await server.system.update(CONFIG_MAPS, {"metadata": {"name": "m"}}, NS)
+        else:
+            await server.system.patch(CONFIG_MAPS, "m", {"metadata": {"finalizers": None}}, NS)
+        assert store.disturbed
+        with pytest.raises(StatusError) as caught:
+            await server.system.get(CONFIG_MAPS, "m", NS)
+        assert caught.value.code == 404

@@ -266,12 +266,17 @@ class Registry:
                 obj = await make(None)
                 return await self._create_on_update(call, obj), True
             try:
-                return await self._update(call, existing, await make(existing)), False
+                return await self._update_or_remove(call, existing, await make(existing)), False
             except ConflictError:
                 continue
-            except DeleteInstead as due:
-                return await self.remove(due.entry, due.obj, call), False
         raise errors.conflict(self.resource, call.name)
+
+    async def _update_or_remove(self, call: Call, existing: Entry, obj: Obj) -> Entry:
+        """Raises ConflictError where another write came first, also where the last finalizer goes."""
+        try:
+            return await self._update(call, existing, obj)
+        except DeleteInstead as due:
+            return await self.remove(due.entry, due.obj, call)
 
     async def _create_on_update(self, call: Call, obj: Obj) -> Entry:
         uid = obj["metadata"].get("uid", "")
