@@ -80,7 +80,15 @@ def from_tree(tree: Any) -> SchedulerConfig:
     if errs:
         raise ValueError("; ".join(str(error) for error in errs.items))
     alone = (config.get("leaderElection") or {}).get("leaderElect", True)
-    return SchedulerConfig(profiles, float(first), float(most), _bind_timeout(given), extenders, bool(alone))
+    return SchedulerConfig(
+        profiles=profiles,
+        first_backoff=float(first),
+        max_backoff=float(most),
+        bind_timeout=float(_argument(given, "VolumeBinding", "bindTimeoutSeconds") or 600),
+        device_timeout=_seconds(_argument(given, registry.DEVICES, "bindingTimeout") or "600s"),
+        extenders=extenders,
+        leads_alone=bool(alone),
+    )
 
 
 def _unknown(tree: Obj, known: frozenset[str], path: str, errs: FieldErrors) -> None:
@@ -194,6 +202,13 @@ def _check_arguments(name: str, args: Obj, path: str, errs: FieldErrors) -> None
         between("hardPodAffinityWeight", 0, 100)
     elif name == "VolumeBinding":
         between("bindTimeoutSeconds", 0, 2**31 - 1)
+    elif name == registry.DEVICES:
+        for field, least, message in (
+            ("filterTimeout", 0, "must be zero or positive"),
+            ("bindingTimeout", 1, "must be at least 1 second"),
+        ):
+            if (value := args.get(field)) is not None and _seconds(value) < least:
+                errs.invalid(f"{path}.{field}", value, message)
     elif name == "PodTopologySpread":
         kind, constraints = args.get("defaultingType") or "System", args.get("defaultConstraints") or ()
         if kind not in ("System", "List"):
@@ -233,12 +248,23 @@ def _check_strategy(strategy: Obj, path: str, errs: FieldErrors) -> None:
         last = utilization
 
 
-def _bind_timeout(profiles: Sequence[Obj]) -> float:
+def _argument(profiles: Sequence[Obj], plugin: str, name: str) -> Any:
+    """The first that is given of a plugin's argument."""
     for profile in profiles:
         for each in profile.get("pluginConfig") or ():
-            if each.get("name") == "VolumeBinding" and (seconds := (each.get("args") or {}).get("bindTimeoutSeconds")):
-                return float(seconds)
-    return 600.0
+            if each.get("name") == plugin and (value := (each.get("args") or {}).get(name)):
+                return value
+    return None
+
+
+def _seconds(text: str) -> float:
+    """Of a duration in Go's words. Raises ValueError."""
+    from navarch.machinery.cel.values import CelError, duration  # lazily: no start needs it
+
+    try:
+        return duration(text).nanos / 1e9
+    except CelError as error:
+        raise ValueError(str(error)) from None
 
 
 # -- extenders

@@ -335,7 +335,9 @@ class Cycle:
     # -- by usage
 
     def _usage(self, pod: PodInfo) -> _Usage:
-        key = (pod.requests, pod.scored)
+        delegated = self.nodes.delegated
+        served = tuple(name for name, _ in pod.requests if name in delegated) if delegated else ()
+        key = (pod.requests, pod.scored, served)
         found = self._usages.get(key)
         if found is None:
             found = self._usages[key] = _Usage()

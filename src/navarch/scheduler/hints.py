@@ -12,6 +12,7 @@ from typing import NamedTuple
 from navarch.api.podspec.placement import ports_conflict, required_terms, selects, tolerates
 from navarch.api.podspec.resources import amount
 from navarch.machinery.types import Obj
+from navarch.scheduler.devices.state import CLASS_PREFIX, is_named
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.terms import NO_TERMS, Term, Terms, terms_of
 
@@ -81,6 +82,8 @@ def _fit(pod: PodInfo, happening: Happening) -> bool:
     """A pod went that took some of what is missing; or a node came that is large enough, or grew."""
     if happening.what == POD:
         return _gave_back(pod, happening)
+    if happening.what == DEVICE:
+        return _is_served(pod, happening.new)
     if happening.what != NODE or happening.new is None:
         return False
     given = {name: amount(name, str(value)) for name, value in _allocatable(happening.new).items()}
@@ -90,6 +93,29 @@ def _fit(pod: PodInfo, happening: Happening) -> bool:
         return True
     before = {name: amount(name, str(value)) for name, value in _allocatable(happening.old).items()}
     return any(given.get(name, 0) > before.get(name, 0) for name in ("pods", *dict(pod.requests)))
+
+
+def _is_served(pod: PodInfo, made: Obj | None) -> bool:
+    """A class of devices now stands for a resource that the pod requests."""
+    spec = (made or {}).get("spec") or {}
+    if made is None or spec.get("driver") or "devices" in spec:
+        return False
+    names = (spec.get("extendedResourceName"), CLASS_PREFIX + made["metadata"]["name"])
+    return any(name in names for name, _ in pod.requests)
+
+
+def _devices(pod: PodInfo, happening: Happening) -> bool:
+    """Slices and classes; of claims, its own, and those that gave devices back."""
+    old, new = happening.old, happening.new
+    if happening.what != DEVICE or new is None:
+        return happening.what == NODE
+    spec = new.get("spec") or {}
+    if "devices" not in spec or spec.get("driver"):
+        return True
+    before, after = (old or {}).get("status") or {}, new.get("status") or {}
+    if before.get("allocation") and not after.get("allocation"):
+        return True
+    return is_named(pod.obj, new) and (old is None or before != after)
 
 
 def _gave_back(pod: PodInfo, happening: Happening) -> bool:
@@ -163,7 +189,7 @@ _HINTS: Mapping[str, Callable[[PodInfo, Happening], bool]] = {
     "NodeResourcesFit": _fit,
     "PodTopologySpread": _spread,
     "InterPodAffinity": _interpod,
-    "DynamicResources": lambda pod, happening: happening.what in (DEVICE, NODE),
+    "DynamicResources": _devices,
     "VolumeBinding": _volumes,
     "VolumeRestrictions": _volumes,
     "VolumeZone": _volumes,

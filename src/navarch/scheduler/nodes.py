@@ -80,6 +80,8 @@ class Nodes:
         """Changes of node objects: labels, taints, capacity."""
         self.usage = Journal()
         """Changes of what is requested on a node (a node's own change included)."""
+        self.delegated: frozenset[str] = frozenset()
+        """Resources that devices may serve where a node itself has none."""
 
     def __len__(self) -> int:
         """How many nodes there are."""

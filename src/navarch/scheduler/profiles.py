@@ -34,6 +34,8 @@ class SchedulerConfig:
     max_backoff: float = MAX_BACKOFF
     bind_timeout: float = 600.0
     """Seconds that a pod waits for its volumes once it has a node."""
+    device_timeout: float = 600.0
+    """Seconds that a pod waits for its devices to be got ready."""
     extenders: Sequence[ExtenderConfig] = ()
     leads_alone: bool = True
     """Of several schedulers, only the holder of the Lease acts (leaderElection.leaderElect)."""

@@ -53,7 +53,7 @@ DEFAULT_WEIGHTS: Final[Mapping[str, int]] = {
     "VolumeZone": 0,
     "PodTopologySpread": 2,
     "InterPodAffinity": 2,
-    "DynamicResources": 0,
+    "DynamicResources": 2,
     "NodeResourcesBalancedAllocation": 1,
     "ImageLocality": 1,
 }
@@ -105,7 +105,7 @@ BUILT_IN: Final[Mapping[str, Callable[[int, Obj], Plugin]]] = {
     "VolumeZone": _fixed(VolumeZone),
     "PodTopologySpread": _spread,
     "InterPodAffinity": _interpod,
-    "DynamicResources": _fixed(DynamicResources),
+    "DynamicResources": lambda weight, args: DynamicResources(weight),
     "NodeResourcesBalancedAllocation": lambda weight, args: NodeResourcesBalancedAllocation(
         weight, _resources(args.get("resources"))
     ),

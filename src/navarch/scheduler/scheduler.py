@@ -20,10 +20,13 @@ from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.consulting import Consultation
 from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
-from navarch.scheduler.devicebinding import ClaimBinder, Given
+from navarch.scheduler.devicebinding import ClaimBinder, waits
+from navarch.scheduler.devices.extended import is_for_extended
+from navarch.scheduler.devices.state import Given
 from navarch.scheduler.extenders import Extender, ExtenderFailed
-from navarch.scheduler.hints import VOLUME, Happening, may_help
-from navarch.scheduler.plugins.dynamicresources import given_on, in_the_way
+from navarch.scheduler.hints import DEVICE, VOLUME, Happening, may_help
+from navarch.scheduler.plugins.dynamicresources import claims_of, given_on, in_the_way
+from navarch.scheduler.plugins.interface import PluginFailed
 from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.preemption import Preemption, Preemptor
@@ -56,7 +59,9 @@ class Scheduler:
         self._extenders = [Extender(extender) for extender in self._config.extenders]
         self._consulting = False
         """Extenders are being asked about a pod: nobody else is scheduled meanwhile."""
-        self._claims = ClaimBinder(client, world)
+        self._claims = ClaimBinder(client, world, self.cluster.around.devices, self._config.device_timeout)
+        self._held: dict[Key, Obj] = {}
+        """Pods that wait for claims for devices to be made: nobody looks at them before."""
         self._recorders: dict[str, Recorder] = {}
         self._writers: dict[str, Writer] = {}
         self._cycles: dict[str, Cycle] = {}
@@ -115,6 +120,10 @@ class Scheduler:
         self._happenings.append(happening)
         if happening.what == VOLUME:
             self._volumes.something_changed()
+        if happening.what == DEVICE:
+            self._claims.something_changed()
+            for pod in list(self._held.values()):
+                self._unscheduled(None, pod)
         self._wake()
 
     def _unscheduled(self, old: Obj | None, new: Obj | None) -> None:
@@ -125,17 +134,19 @@ class Scheduler:
             key = key_of(old)
             self._queue.remove(key)
             self._assumed.pop(key, None)
+            self._held.pop(key, None)
             return
         key = key_of(new)
         if key in self._assumed:
             return
-        if not self._is_ours(new):
+        was_held = self._held.pop(key, None) is not None
+        if not self._is_ours(new) or self._is_held(key, new):
             self._queue.remove(key)
             return
         info = PodInfo.of(new)
         if info.nominated != (old or {}).get("status", {}).get("nominatedNodeName", ""):
             self.cluster.nominations.set(info, info.nominated)
-        if old is not None and _wants(old) == _wants(new):
+        if old is not None and not was_held and _wants(old) == _wants(new):
             self._queue.refresh(info)
             return
         self._queue.add(info, self._world.now())
@@ -148,6 +159,12 @@ class Scheduler:
             and not spec.get("schedulingGates")
             and "deletionTimestamp" not in pod["metadata"]
         )
+
+    def _is_held(self, key: Key, pod: Obj) -> bool:
+        if not pod["spec"].get("resourceClaims") or isinstance(claims_of(pod, self.cluster.around.devices), list):
+            return False
+        self._held[key] = pod
+        return True
 
     # -- scheduling
 
@@ -191,12 +208,23 @@ class Scheduler:
             self._consulting = True
             self._start(self._consult(info, now))
             return
-        decision = self._cycles[info.scheduler].decide(info)
+        try:
+            decision = self._cycles[info.scheduler].decide(info)
+        except PluginFailed as error:
+            self._broken(info, str(error))
+            return
         self._remember(info, decision)
         if decision.node:
             self._assume(info, decision)
         else:
             self._failed(info, decision, self._preempt(info, now), now)
+
+    def _broken(self, info: PodInfo, why: str) -> None:
+        """Something is wrong that waiting for the cluster to change need not help: the pod is tried again by itself."""
+        decision = Decision(message=why)
+        self._remember(info, decision)
+        self._queue.failed(info.key, self._world.now(), at_once=True)
+        self._start(self._report(info, decision, None, "SchedulerError"))
 
     def _remember(self, info: PodInfo, decision: Decision) -> None:
         self._decisions[info.key] = decision
@@ -217,9 +245,8 @@ class Scheduler:
                 if preemptor is not None and len(self.cluster.nodes):
                     found = await consultation.preempt(preemptor, rfc3339(now))
                 self._failed(info, decision, found, now)
-        except ExtenderFailed as error:
-            self._queue.failed(info.key, now, at_once=True)
-            await self._report(info, Decision(message=str(error)), None, "SchedulerError")
+        except (ExtenderFailed, PluginFailed) as error:
+            self._broken(info, str(error))
         finally:
             self._consulting = False
             self._wake()
@@ -234,24 +261,25 @@ class Scheduler:
         self._assumed[info.key] = info.uid
         self.cluster.nominations.remove(info.uid)
         self.cluster.nodes.set_pod(info, decision.node)
-        self._start(self._bind(info, decision, choice, given), patient=bool(choice))
+        self._start(self._bind(info, decision, choice, given), patient=bool(choice) or waits(given))
 
     def _promised(self, info: PodInfo, name: str) -> tuple[Choice | str, list[Given]]:
         """What becomes of a pod's claims on its node, marked as taken; or why that is no longer possible."""
         around, slot = self.cluster.around, self.cluster.nodes.slot(name)
         node = self.cluster.nodes.objects[slot] if slot is not None else None
-        if not info.claims and not info.obj["spec"].get("resourceClaims"):
+        devices = bool(info.obj["spec"].get("resourceClaims")) or bool(around.devices.backed(info.requests))
+        if not info.claims and not devices:
             return Choice(), []
         if node is None:
             return "the node is gone", []
         choice = VolumeBinding.choose(info, around.storage, node) if info.claims else Choice()
-        given = given_on(info, around.devices, node)
+        given = given_on(info, around.devices, node, self._world.uid) if devices else []
         if isinstance(choice, str) or isinstance(given, str):
             return choice if isinstance(choice, str) else str(given), []
         around.storage.promise(choice, name)
-        for claim, allocation in given:
+        for claim, allocation, _ in given:
             if allocation is not None:
-                around.devices.pending[claim["metadata"]["uid"]] = allocation
+                around.devices.promise(claim, allocation)
         return choice, given
 
     def _failed(self, info: PodInfo, decision: Decision, preemption: Preemption, now: float) -> None:
@@ -282,11 +310,15 @@ class Scheduler:
 
     def _deallocated(self, info: PodInfo, decision: Decision) -> str:
         """A claim that nobody else uses, and that keeps the pod from nodes where it could go, is given back."""
-        if not info.obj["spec"].get("resourceClaims") or decision.rejected:
+        backed = self.cluster.around.devices.backed(info.requests)
+        if not (info.obj["spec"].get("resourceClaims") or backed) or decision.rejected:
             return "no new claims to deallocate"
         claim = in_the_way(info, self.cluster.around.devices) if DEVICES in decision.plugins else None
         if claim is None:
             return "still not schedulable"
+        if is_for_extended(claim):
+            self._start(self._claims.remove(claim))
+            return "deletion of ResourceClaim completed"
         self._start(self._claims.free(claim))
         return "deallocation of ResourceClaim completed"
 
@@ -312,19 +344,24 @@ class Scheduler:
     # -- what comes of it
 
     async def _bind(self, info: PodInfo, decision: Decision, choice: Choice, given: list[Given]) -> None:
+        written: list[Obj] = []
         try:
             if choice:
                 await self._volumes.bind(choice, decision.node)
-            if given:
-                await self._claims.bind(info, given)
+            await self._claims.bind(info, given, written, lambda: self._devices_pending(info, decision.node))
             await self._bind_pod(info, decision.node)
         except (*FAILURES, NotBound, ExtenderFailed) as error:
+            await self._claims.release(info, written)
             self._unassume(info, error)
         finally:
             if choice:
                 self.cluster.around.storage.forget(choice)
-            for claim, _ in given:
-                self.cluster.around.devices.pending.pop(claim["metadata"]["uid"], None)
+            for claim, _, _ in given:
+                self.cluster.around.devices.forget(claim)
+
+    def _devices_pending(self, info: PodInfo, node: str) -> None:
+        message = f"waiting for binding conditions for device on node {node}"
+        self._recorders[info.scheduler].emit(info.obj, "Normal", "BindingConditionsPending", message)
 
     async def _bind_pod(self, info: PodInfo, node: str) -> None:
         writer = self._writers[info.scheduler]
@@ -349,6 +386,9 @@ class Scheduler:
             log.info("binding %s: %s", info.key, error)
         else:
             log.warning("binding %s: %s", info.key, error)
+        if isinstance(error, NotBound):
+            decision = Decision(message=f'running PreBind plugin "{error.plugin}": {error}')
+            self._start(self._report(info, decision, None, "SchedulerError"))
         self._queue.failed(info.key, self._world.now(), at_once=True)
         self._wake()
 
@@ -398,10 +438,17 @@ class Scheduler:
                 "total": decision.total,
                 "score": decision.score,
             },
-            "nodes": [list(row) for row in cycle.explain(info)],
-            "change": "" if info.node else smallest_change(cycle, info),
+            **self._explained(cycle, info),
             "gates": [gate["name"] for gate in pod["spec"].get("schedulingGates") or []],
         }
+
+    @staticmethod
+    def _explained(cycle: Cycle, info: PodInfo) -> dict[str, Any]:
+        try:
+            change = "" if info.node else smallest_change(cycle, info)
+            return {"nodes": [list(row) for row in cycle.explain(info)], "change": change}
+        except PluginFailed as error:
+            return {"nodes": [[name, DEVICES, str(error)] for name in cycle.nodes.names if name], "change": ""}
 
 
 def _wants(pod: Obj) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from navarch.machinery.selectors import EVERYTHING, LabelSelector, from_label_selector
 from navarch.machinery.types import Key, Obj
-from navarch.scheduler.devices import Devices
+from navarch.scheduler.devices.state import Devices
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.storage import Storage
 from navarch.scheduler.terms import Labels, selector_of

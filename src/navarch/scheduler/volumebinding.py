@@ -5,18 +5,19 @@ Source: plugins/volumebinding binder.go (bindAPIUpdate, checkBindings).
 
 from __future__ import annotations
 
-import asyncio
-
 from navarch.api.storage import matching
 from navarch.client.interface import Client
 from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from navarch.machinery.clock import World
 from navarch.machinery.types import Obj, key_of
 from navarch.scheduler.storage import Choice, Storage, is_bound
+from navarch.scheduler.waiting import Changes
 
 
 class NotBound(Exception):
     """The claims could not be bound: the pod is to be tried again."""
+
+    plugin = "VolumeBinding"
 
 
 class VolumeBinder:
@@ -25,12 +26,11 @@ class VolumeBinder:
         self._world = world
         self._storage = storage
         self._timeout = timeout
-        self._changed = asyncio.Event()
+        self._changes = Changes(world)
 
     def something_changed(self) -> None:
         """A claim or volume is not as it was: those who wait look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changes.happened()
 
     async def bind(self, choice: Choice, node: str) -> None:
         """Returns when all claims are bound. Raises NotBound, or what the API answers."""
@@ -45,15 +45,7 @@ class VolumeBinder:
         while not self._done(choice, node, seen):
             if self._world.now() >= ends:
                 raise NotBound("binding volumes: context deadline exceeded")
-            await self._wait(ends)
-
-    async def _wait(self, ends: float) -> None:
-        changed = self._changed
-        timer = self._world.call_later(max(ends - self._world.now(), 0), changed.set)
-        try:
-            await changed.wait()
-        finally:
-            timer.cancel()
+            await self._changes.wait(ends)
 
     def _done(self, choice: Choice, node: str, seen: set[str]) -> bool:
         """`seen`: claims on which the chosen node has been read; where it goes away again, provisioning has failed."""

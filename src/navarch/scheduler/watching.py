@@ -53,7 +53,6 @@ STORAGE = (
     CAPACITIES,
     ATTACHMENTS,
 )
-DEVICES = (DEVICE_CLASSES, SLICES, CLAIMS)
 
 
 class Watching:
@@ -75,7 +74,10 @@ class Watching:
             resources.SERVICES: self._service_changed,
             resources.DISRUPTION_BUDGETS: self._budget_changed,
             **{resource: self._owner_handler(kind) for kind, resource in OWNERS.items()},
-            **{resource: self._storage_handler(resource) for resource in (*STORAGE, *DEVICES)},
+            **{resource: self._storage_handler(resource) for resource in STORAGE},
+            DEVICE_CLASSES: self._device_class_changed,
+            SLICES: self._slice_changed,
+            CLAIMS: self._device_claim_changed,
             resources.NODES: self._node_changed,
             resources.PODS: self._pod_changed,
         }
@@ -155,7 +157,7 @@ class Watching:
         return handler
 
     def _storage_handler(self, resource: Resource) -> Callable[[Obj | None, Obj | None], None]:
-        storage, devices = self._cluster.around.storage, self._cluster.around.devices
+        storage = self._cluster.around.storage
         table: dict[Any, Obj] = {
             resources.STORAGE_CLASSES: storage.classes,
             resources.PERSISTENT_VOLUMES: storage.volumes,
@@ -164,9 +166,6 @@ class Watching:
             CSI_DRIVERS: storage.drivers,
             CAPACITIES: storage.capacities,
             ATTACHMENTS: storage.attachments,
-            DEVICE_CLASSES: devices.classes,
-            SLICES: devices.slices,
-            CLAIMS: devices.claims,
         }[resource]
 
         def handler(old: Obj | None, new: Obj | None) -> None:
@@ -176,9 +175,23 @@ class Watching:
                 table.pop(place, None)
             else:
                 table[place] = new
-            self._happened(Happening(DEVICE if resource in DEVICES else VOLUME, old, new))
+            self._happened(Happening(VOLUME, old, new))
 
         return handler
+
+    def _device_class_changed(self, old: Obj | None, new: Obj | None) -> None:
+        devices = self._cluster.around.devices
+        devices.set_class(key_of(new or old or {}).name, new)
+        self._cluster.nodes.delegated = frozenset(devices.resources)
+        self._happened(Happening(DEVICE, old, new))
+
+    def _slice_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._cluster.around.devices.set_slice(key_of(new or old or {}).name, new)
+        self._happened(Happening(DEVICE, old, new))
+
+    def _device_claim_changed(self, old: Obj | None, new: Obj | None) -> None:
+        self._cluster.around.devices.set_claim(old, new)
+        self._happened(Happening(DEVICE, old, new))
 
     def _budget_changed(self, old: Obj | None, new: Obj | None) -> None:
         key: Key = key_of(new or old or {})

@@ -13,6 +13,7 @@ from navarch.client.interface import Resource
 from navarch.client.resources import NODES, PODS
 from navarch.machinery.types import GroupResource, Key, Obj
 from navarch.scheduler.cycle import Cycle
+from navarch.scheduler.devices.allocator import Allocator
 from navarch.scheduler.podinfo import PodInfo
 
 GROUP = "resource.k8s.io"
@@ -62,11 +63,11 @@ def stored(on: Cycle, *objects: Obj) -> Cycle:
     for obj in (device_class(), *objects):
         name = obj["metadata"]["name"]
         if obj["kind"] == "DeviceClass":
-            devices.classes[name] = obj
+            devices.set_class(name, obj)
         elif obj["kind"] == "ResourceSlice":
-            devices.slices[name] = obj
+            devices.set_slice(name, obj)
         else:
-            devices.claims[Key("default", name)] = obj
+            devices.set_claim(None, obj)
     return on
 
 
@@ -77,7 +78,7 @@ def given(on: Cycle, name: str, where: str) -> list[str]:
     assert slot is not None
     at = on.nodes.objects[slot]
     assert at is not None
-    found = devices.allocate([devices.claims[Key("default", name)]], at)
+    found = Allocator(devices).allocate([devices.claims[Key("default", name)]], at)
     return [result["device"] for result in found[0]["devices"]["results"]] if found else []
 
 
@@ -169,7 +170,7 @@ def test_what_a_pod_waits_for_is_told() -> None:
     assert 'pod "default/p": ResourceClaim not created yet' in on.decide(templated).message
     other = {"name": "gpu", "exactly": {"deviceClassName": "nope"}}
     stored(on, claim("c", other))
-    assert "3 request gpu: device class nope does not exist" in on.decide(using("c")).message
+    assert on.decide(using("c")).message.endswith(" available: request gpu: device class nope does not exist.")
 
 
 async def test_claims_are_allocated_reserved_and_freed_in_a_cluster() -> None:

@@ -90,6 +90,10 @@ class Rejected(NamedTuple):
     plugin: str = ""
 
 
+class PluginFailed(Exception):
+    """Something is wrong that no node can help: the pod is tried again after a while."""
+
+
 class PodPlugin(Plugin, Protocol):
     """Judges by anything: it sees the pod and the whole cluster, and answers for all nodes at once."""
 
@@ -98,7 +102,8 @@ class PodPlugin(Plugin, Protocol):
         ...
 
     def refusals(self, prepared: Any, pod: PodInfo, view: View) -> Sequence[Refusal]:
-        """Nodes that are out, over all slots. The masks of one plugin may overlap only where both reasons are told."""
+        """Nodes that are out, over all slots. The masks of one plugin may overlap only where both reasons are told.
+        Raises PluginFailed."""
         ...
 
     def score(self, prepared: Any, pod: PodInfo, view: View, feasible: Ints) -> Ints | None:

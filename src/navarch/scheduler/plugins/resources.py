@@ -122,7 +122,7 @@ class NodeResourcesFit:
     def feasible(self, pod: PodInfo, nodes: Nodes) -> Bools:
         mask = nodes.free(PODS) >= 1
         for resource, value in self._wanted(pod):
-            mask &= nodes.free(resource) >= value
+            mask &= ~_lacking(nodes, resource, value)
         return mask
 
     def score(self, pod: PodInfo, nodes: Nodes) -> Ints:
@@ -144,7 +144,10 @@ class NodeResourcesFit:
 
     def at(self, pod: PodInfo, nodes: Nodes, slot: int) -> tuple[bool, int]:
         fits = nodes.free_at(PODS, slot) >= 1
-        fits = fits and all(nodes.free_at(name, slot) >= value for name, value in self._wanted(pod))
+        fits = fits and all(
+            nodes.free_at(name, slot) >= value or (name in nodes.delegated and not nodes.capacity(name)[slot])
+            for name, value in self._wanted(pod)
+        )
         total = weights = 0
         for resource, weight in self._resources:
             share = _shares(pod, nodes, resource, True)
@@ -162,9 +165,15 @@ class NodeResourcesFit:
     def refusals(self, pod: PodInfo, nodes: Nodes) -> Sequence[Refusal]:
         found = [Refusal(nodes.free(PODS) < 1, "Too many pods")]
         for name, value in self._wanted(pod):
-            mask = nodes.free(name) < value
+            mask = _lacking(nodes, name, value)
             found.append(Refusal(mask, f"Insufficient {name}", nodes.capacity(name) < value))
         return found
+
+
+def _lacking(nodes: Nodes, resource: str, value: int) -> Bools:
+    """Slots with too little of a resource; where devices may serve it and a node has none, that is not for here."""
+    mask = nodes.free(resource) < value
+    return mask & (nodes.capacity(resource) > 0) if resource in nodes.delegated else mask
 
 
 class NodeResourcesBalancedAllocation:
