@@ -28,6 +28,8 @@ from tests.differential.script import setup
 from tests.differential.script.kinds import KINDS, Example
 from tests.differential.steps import APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, Step
 
+WRAPPING = tuple(f"={number}" for number in (2**31, 2**63))
+"""Too large for their fields: upstream lets them wrap round in some patches."""
 VERBS = ("create", "update", "status", "patch")
 PATCHES = (MERGE, STRATEGIC, JSON_PATCH, APPLY)
 _NUMBERS = re.compile(r"\.\d+\b")
@@ -104,6 +106,8 @@ class Explorer:
         if "patch" in self._options.verbs:
             for number, m in enumerate(main):
                 type = PATCHES[number % len(PATCHES)]
+                if m.label.endswith(WRAPPING) and type in (STRATEGIC, APPLY):
+                    continue
                 where = named + ("&fieldManager=e&force=true" if type == APPLY else "")
                 short = type.partition("/")[2].partition("-")[0]
                 yield Step(

@@ -87,6 +87,7 @@ class Operations:
                     raise
                 raise patch.unfit(patched, err.message) from None
             check_name(obj["metadata"], call.name)
+            dedupe_owners(obj["metadata"], call.warnings, admitted=True)
             return await self._owned(registry, call, existing, obj)
 
         if validation == codec.WARN:
@@ -101,7 +102,7 @@ class Operations:
             if patch.duplicates and validation == codec.STRICT:
                 lines = "".join(yaml_errors(list(patch.duplicates)))
                 raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {lines}")
-            dedupe_owners(obj["metadata"], call.warnings)
+            dedupe_owners(obj["metadata"], call.warnings, admitted=True)
             return await self._admitted(registry, call, live, obj)
 
         if validation == codec.WARN:
@@ -167,8 +168,8 @@ def check_name(metadata: Obj, name: str) -> None:
         raise errors.bad_request(f"the name of the object ({found}) does not match the name on the URL ({name})")
 
 
-def dedupe_owners(metadata: Obj, warnings: list[str]) -> None:
-    """Owner references by uid, the first of each kept."""
+def dedupe_owners(metadata: Obj, warnings: list[str], admitted: bool = False) -> None:
+    """Owner references by uid, the first of each kept. `admitted`: the warning says so, as it does of patches."""
     owners: list[Obj] = metadata.get("ownerReferences") or []
     if len(owners) < 2:
         return
@@ -179,8 +180,8 @@ def dedupe_owners(metadata: Obj, warnings: list[str]) -> None:
         return
     metadata["ownerReferences"] = list(seen.values())
     warnings.append(
-        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
-        "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        f".metadata.ownerReferences contains duplicate entries{' after mutating admission happens' if admitted else ''}; "
+        "API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
         + ", ".join(uid for uid in seen if sum(o.get("uid", "") == uid for o in owners) > 1)
     )
 

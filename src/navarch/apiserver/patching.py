@@ -38,7 +38,8 @@ class Patch:
         change = self._object()
         if self.type == "merge":
             return apply_merge_patch(tree, change)
-        return apply_strategic_patch(tree, change, version.schema)
+        identity = {field: tree[field] for field in ("apiVersion", "kind") if field in tree}
+        return apply_strategic_patch(tree, change, version.schema) | identity
 
     def applied_to_virtual(self, tree: Obj) -> Obj:
         """The same for an object without a schema of its own kind (a Scale): its lists are all atomic."""
@@ -59,11 +60,10 @@ class Patch:
 
     def unfit(self, patched: Any, why: str) -> StatusError:
         """The 422 of a patch whose outcome is no object of the kind."""
+        why = why.partition(" cannot be handled as a ")[2].partition(": ")[2] or why
         if self.type == "strategic":
-            shown, why = go_text(self.tree), why.partition(" cannot be handled as a ")[2].partition(": ")[2] or why
-        else:
-            shown = orjson.dumps(patched).decode()
-        return errors.bad_patch(shown, why)
+            return errors.bad_patch(go_text(self.tree), why)
+        return errors.bad_patch(orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode(), why)
 
     def _json(self, tree: Obj) -> Obj:
         if not isinstance(self.tree, list):

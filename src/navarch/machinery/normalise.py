@@ -64,7 +64,7 @@ def _refusal(schema: Schema, tree: Any, mismatch: Mismatch) -> StatusError:
     if not mismatch.go_type:
         return cannot_be_handled(schema, tree, mismatch.text)
     path = ".".join(step for step in mismatch.path if isinstance(step, str))
-    where = f"field {mismatch.struct}.{path}" if path else f"value of type {mismatch.struct}"
+    where = f"field {mismatch.struct}.{path}" if path else f"value of type {mismatch.go_type}"
     if not path:
         return cannot_be_handled(schema, tree, f"json: cannot unmarshal {mismatch.text} into Go {where}")
     why = f"json: cannot unmarshal {mismatch.text} into Go struct {where} of type {mismatch.go_type}"
@@ -249,7 +249,7 @@ def _object_walk(schema: Schema, pending: dict[Schema, Walk]) -> Walk:
 
     def walk(tree: Any, found: Found) -> Any:
         if type(tree) is not dict:
-            raise Mismatch.of(tree, go_type, struct)
+            raise Mismatch.of(tree, go_type)
         drop: list[str] | None = None
         mine: Found | None = None
         key = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,11 @@ from navarch.machinery.types import Obj
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
+_FEATURE = re.compile(r"[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*")
+FEATURE_WRONG = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or "
+    "MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+)
 EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 
 
@@ -28,6 +34,17 @@ def defaults(obj: Obj) -> None:
     status = obj.setdefault("status", {})
     if status.get("allocatable") is None and status.get("capacity") is not None:
         status["allocatable"] = dict(status["capacity"])
+
+
+def prepare_create(obj: Obj) -> None:
+    obj["spec"].pop("configSource", None)
+    obj["status"].pop("config", None)
+
+
+def prepare_update(new: Obj, old: Obj) -> None:
+    """`configSource` belongs to a feature that is gone: it stays only where it was."""
+    if "configSource" not in (old.get("spec") or {}):
+        (new.get("spec") or {}).pop("configSource", None)
 
 
 def prepare_status_update(new: Obj, old: Obj) -> None:
@@ -52,11 +69,21 @@ def _common(obj: Obj, errs: FieldErrors) -> None:
         for name, text in (status.get(field) or {}).items():
             resource_amount(name, text, f"status.{field}.{name}", errs)
     features: Sequence[str] = status.get("declaredFeatures") or ()
+    for index, feature in enumerate(features):
+        if wrong := _feature_name(feature):
+            errs.invalid(f"status.declaredFeatures[{index}]", feature, f'invalid feature name "{feature}": {wrong}')
     for index, (before, after) in enumerate(pairwise(features), 1):
         if before == after:
             errs.duplicate(f"status.declaredFeatures[{index}]", after)
         elif before > after:
             errs.invalid(f"status.declaredFeatures[{index}]", after, "list must be sorted alphabetically")
+
+
+def _feature_name(name: str) -> str:
+    """What is wrong with it; empty: nothing."""
+    if names.longer_than(name, 253):
+        return "must be no more than 253 characters"
+    return "" if _FEATURE.fullmatch(name) else FEATURE_WRONG
 
 
 def validate_taints(taints: Sequence[Obj], path: str, errs: FieldErrors) -> None:
@@ -114,6 +141,16 @@ def normalise(obj: Obj) -> None:
         spec["podCIDR"] = ranges[0]
 
 
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    spec = obj.get("spec") or {}
+    found: list[str] = []
+    if spec.get("configSource") is not None:
+        found.append("spec.configSource: the feature is removed")
+    if spec.get("externalID"):
+        found.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+    return found
+
+
 def fields(obj: Obj) -> Mapping[str, str]:
     return {"spec.unschedulable": "true" if (obj.get("spec") or {}).get("unschedulable") else "false"}
 
@@ -163,7 +200,10 @@ KIND = Kind(
         status_of("Node"),
     ),
     defaults=defaults,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,
+    warnings=warnings,
     normalise=normalise,
     validate=validate,
     validate_update=validate_update,

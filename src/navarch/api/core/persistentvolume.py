@@ -94,7 +94,8 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         else:
             errs.required("spec.nodeAffinity.required", "must specify required node constraints")
     validate_source(spec, obj["metadata"].get("name", ""), errs)
-    if spec.get("local") is not None and affinity is None:
+    alone = not any(spec.get(source) is not None for source in SOURCES if source != "local")
+    if spec.get("local") is not None and affinity is None and alone:
         errs.required("spec.nodeAffinity", "Local volume requires node affinity")
     if policy == "Recycle" and normpath((spec.get("hostPath") or {}).get("path") or ".") == "/":
         errs.forbidden("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'")

@@ -8,6 +8,7 @@ from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import NAME, labels_cell, template_cells
 from navarch.api.podspec.validation import validate_template
+from navarch.api.podspec.warnings import template_warnings
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 
@@ -18,6 +19,11 @@ def defaults(obj: Obj) -> None:
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
     validate_template(obj.get("template") or {}, "template", errs)
+
+
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    template: Obj = obj.get("template") or {}
+    return [] if old is not None and old.get("template") == template else template_warnings(template, "template.")
 
 
 def row(obj: Obj, now: float) -> list[Any]:
@@ -35,6 +41,7 @@ KIND = Kind(
     versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.PodTemplate"),),
     defaults=defaults,
     validate=validate,
+    warnings=warnings,
     has_generation=True,
     columns=(
         NAME,

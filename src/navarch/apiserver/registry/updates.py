@@ -27,8 +27,6 @@ def carry_over(metadata: Obj, old: Obj) -> None:
     metadata.pop("selfLink", None)
     if "deletionTimestamp" in old:
         metadata["deletionTimestamp"] = old["deletionTimestamp"]
-    else:
-        metadata.pop("deletionTimestamp", None)
     if metadata.get("deletionGracePeriodSeconds") is None:
         carry(metadata, old, "deletionGracePeriodSeconds")
 
