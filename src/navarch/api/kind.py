@@ -133,6 +133,8 @@ class Kind:
     """Canonicalize: after mutating admission, before validation."""
     validate: Validate = nothing
     validate_update: ValidateUpdate = nothing
+    validates_what_changes: bool = False
+    """An update is judged by `validate_update` alone."""
     validate_status_update: ValidateUpdate = nothing
     warnings: Warn | None = None
     name_is_valid: NameRule | None = None

@@ -77,10 +77,18 @@ def prepare_update(new: Obj, old: Obj) -> None:
 
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
+    _type_and_ports(obj, errs)
+    _endpoints(obj, errs)
+
+
+def _type_and_ports(obj: Obj, errs: FieldErrors) -> None:
     kind = obj.get("addressType", "")
     checks.one_of(errs, "addressType", kind, ADDRESS_TYPES)
     _ports(obj.get("ports") or (), errs)
-    endpoints = obj.get("endpoints") or ()
+
+
+def _endpoints(obj: Obj, errs: FieldErrors) -> None:
+    kind, endpoints = obj.get("addressType", ""), obj.get("endpoints") or ()
     if len(endpoints) > MAX_ENDPOINTS:
         errs.too_many("endpoints", len(endpoints), MAX_ENDPOINTS)
         return
@@ -168,6 +176,10 @@ def _hints(hints: Sequence[Obj], path: str, rule: Callable[[str], list[str]], er
 
 
 def validate_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
+    """Endpoints that were let through once stay."""
+    _type_and_ports(new, errs)
+    if new.get("endpoints") != old.get("endpoints"):
+        _endpoints(new, errs)
     checks.immutable(errs, "addressType", new.get("addressType"), old.get("addressType"))
 
 
@@ -211,6 +223,7 @@ KIND = Kind(
     prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
+    validates_what_changes=True,
     warnings=warnings,
     columns=(
         NAME,

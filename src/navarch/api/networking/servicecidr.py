@@ -34,11 +34,13 @@ def validate_cidrs(obj: Obj, errs: FieldErrors) -> None:
 
 
 def validate_cidrs_update(new: Obj, old: Obj, errs: FieldErrors) -> None:
-    """A second range may come, of the other family."""
+    """A second range may come, of the other family; only then are they judged as new ones are."""
     after, before = ((tree.get("spec") or {}).get("cidrs") or [] for tree in (new, old))
     if len(after) != len(before) and (len(after), len(before)) != (2, 1):
-        errs.invalid("spec.cidrs", after, "field is immutable")
+        errs.invalid("spec.cidrs", after or None, "field is immutable")
         return
+    if len(after) != len(before):
+        validate_cidrs(new, errs)
     for index, (now, then) in enumerate(zip(after, before, strict=False)):
         checks.immutable(errs, f"spec.cidrs[{index}]", now, then)
 
@@ -85,6 +87,7 @@ KINDS = (
         subresources=(status_of("ServiceCIDR"),),
         validate=validate_cidrs,
         validate_update=validate_cidrs_update,
+        validates_what_changes=True,
         prepare_status_update=keep_metadata,
         columns=(NAME, Column(name="CIDRs", description="The ranges."), AGE),
         row=cidr_row,

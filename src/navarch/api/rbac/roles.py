@@ -25,7 +25,10 @@ def validate_cluster_role(obj: Obj, errs: FieldErrors) -> None:
     if not selectors:
         errs.required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil")
     for index, selector in enumerate(selectors or ()):
+        known = len(errs.items)
         checks.label_selector(errs, f"{at}[{index}]", selector)
+        if len(errs.items) > known:
+            errs.invalid(f"{at}[{index}]", None, "invalid label selector.")
 
 
 KINDS = (

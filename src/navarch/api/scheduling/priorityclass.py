@@ -79,6 +79,7 @@ KIND = Kind(
     prepare_create=prepare_create,
     validate=validate,
     validate_update=validate_update,
+    validates_what_changes=True,
     columns=(
         NAME,
         Column(name="Value", type="integer", description="The priority of the class's pods."),

@@ -38,7 +38,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     terms: list[dict[str, set[str]]] = []
     for index, term in enumerate(obj.get("allowedTopologies") or []):
         wanted = _topology(term, f"allowedTopologies[{index}]", errs)
-        if wanted in terms:
+        if wanted in terms or not wanted:  # upstream compares with terms that are not there, too
             errs.duplicate(f"allowedTopologies[{index}].matchLabelExpressions", "")
         terms.append(wanted)
 

@@ -347,7 +347,8 @@ class Registry:
         elif call.subresource:
             self.rules(call.subresource)[1](obj, old, errs)
         else:
-            kind.validate(obj, errs)
+            if not kind.validates_what_changes:
+                kind.validate(obj, errs)
             kind.validate_update(obj, old, errs)
             call.version.validate_update(obj, old, errs)
         if errs:
