@@ -80,10 +80,11 @@ def row(obj: Obj, now: float) -> list[Any]:
     return [obj["metadata"]["name"], spec.get("policyName", ""), shown, age_of(obj, now)]
 
 
-def _kind(name: str, plural: str, validate: Validate) -> Kind:
+def _kind(name: str, plural: str, validate: Validate, stored: str = "v1") -> Kind:
     return Kind(
         kind=name,
         plural=plural,
+        extra={"storage": f"admissionregistration.k8s.io/{stored}/{name}"},
         categories=CATEGORIES,
         namespaced=False,
         versions=(version(name),),
@@ -103,6 +104,6 @@ def _kind(name: str, plural: str, validate: Validate) -> Kind:
 
 
 KINDS = (
-    _kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", validate_mutating),
+    _kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", validate_mutating, stored="v1beta1"),
     _kind("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", validate_validating),
 )

@@ -219,6 +219,7 @@ KINDS = (
     Kind(
         kind="MutatingAdmissionPolicy",
         plural="mutatingadmissionpolicies",
+        extra={"storage": "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"},
         categories=CATEGORIES,
         namespaced=False,
         versions=(version("MutatingAdmissionPolicy"),),

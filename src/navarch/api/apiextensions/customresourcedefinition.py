@@ -165,6 +165,7 @@ def _formats(schema: Any) -> Iterator[str]:
 KIND = Kind(
     kind="CustomResourceDefinition",
     plural="customresourcedefinitions",
+    extra={"storage": "apiextensions.k8s.io/v1beta1/CustomResourceDefinition"},
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     namespaced=False,
