@@ -54,7 +54,7 @@ def defaults(obj: Obj) -> None:
 
 def _start(spec: Obj, errs: FieldErrors) -> Scope:
     """What both kinds of policy have; answers what their further expressions may name."""
-    checks.one_of(errs, "spec.failurePolicy", spec.get("failurePolicy"), FAILURE_POLICIES)
+    checks.choice(errs, "spec.failurePolicy", spec.get("failurePolicy"), FAILURE_POLICIES)
     params = spec.get("paramKind") is not None
     if params:
         validate_param_kind(spec["paramKind"], "spec.paramKind", errs)

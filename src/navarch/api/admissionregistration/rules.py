@@ -127,7 +127,7 @@ def _resources(resources: list[str], at: str, errs: FieldErrors) -> None:
 
 def validate_match(resources: Obj, at: str, errs: FieldErrors) -> None:
     """MatchResources of a policy or binding."""
-    checks.one_of(errs, f"{at}.matchPolicy", resources.get("matchPolicy"), MATCH_POLICIES)
+    checks.choice(errs, f"{at}.matchPolicy", resources.get("matchPolicy"), MATCH_POLICIES)
     for field in ("namespaceSelector", "objectSelector"):
         if resources.get(field) is None:
             errs.required(f"{at}.{field}")

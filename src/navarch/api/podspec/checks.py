@@ -44,6 +44,14 @@ def one_of(errs: FieldErrors, path: str, value: str | None, allowed: Iterable[st
         errs.not_supported(path, value, allowed)
 
 
+def choice(errs: FieldErrors, path: str, value: str | None, allowed: Iterable[str]) -> None:
+    """A required choice that is unknown where it is an empty text."""
+    if value is None:
+        errs.required(path)
+    elif value not in allowed:
+        errs.not_supported(path, value, allowed)
+
+
 def required(errs: FieldErrors, path: str, tree: Obj, *fields: str) -> None:
     for field in fields:
         if not tree.get(field):

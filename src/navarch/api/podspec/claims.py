@@ -77,6 +77,11 @@ def _sources(spec: Obj, path: str, errs: FieldErrors) -> None:
 
 def validate_template(template: Obj, path: str, errs: FieldErrors) -> None:
     """A pod's template of a claim: of its metadata, labels and annotations only."""
+    validate_template_metadata(template, path, errs)
+    validate_spec(template.get("spec") or {}, f"{path}.spec", errs)
+
+
+def validate_template_metadata(template: Obj, path: str, errs: FieldErrors) -> None:
     metadata: Obj = template.get("metadata") or {}
     for key in metadata.get("annotations") or ():
         checks.named(errs, f"{path}.metadata.annotations", key.lower(), names.qualified_name)
@@ -84,4 +89,3 @@ def validate_template(template: Obj, path: str, errs: FieldErrors) -> None:
     for field, value in metadata.items():
         if field not in TEMPLATE_META and value is not None and (value or field not in META_TEXTS):
             errs.forbidden(f"{path}.metadata.{META_FIELDS.get(field, field)}", "cannot be set")
-    validate_spec(template.get("spec") or {}, f"{path}.spec", errs)

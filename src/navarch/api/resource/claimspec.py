@@ -27,6 +27,13 @@ def default_claim(spec: Obj) -> None:
                 one["allocationMode"] = "ExactCount"
             if one["allocationMode"] == "ExactCount" and not one.get("count"):
                 one["count"] = 1
+            default_tolerations(one)
+
+
+def default_tolerations(tree: Obj) -> None:
+    for toleration in tree.get("tolerations") or ():
+        if not toleration.get("operator"):
+            toleration["operator"] = "Equal"
 
 
 def request_names(spec: Obj) -> RequestNames:

@@ -18,6 +18,7 @@ from navarch.api.resource.claimspec import (
     MAX_REQUESTS,
     RequestNames,
     default_claim,
+    default_tolerations,
     request_names,
     validate_claim,
     validate_reference,
@@ -34,6 +35,8 @@ MAX_INTERFACE, MAX_HARDWARE = 256, 128
 
 def defaults(obj: Obj) -> None:
     default_claim(obj.get("spec") or {})
+    for result in results_of(obj):
+        default_tolerations(result)
 
 
 def validate_create(obj: Obj, errs: FieldErrors) -> None:

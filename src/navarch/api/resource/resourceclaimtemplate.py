@@ -6,8 +6,8 @@ from typing import Any
 
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Kind
-from navarch.api.meta import validate_annotations, validate_labels
 from navarch.api.podspec import checks
+from navarch.api.podspec.claims import validate_template_metadata
 from navarch.api.resource import rules
 from navarch.api.resource.claimspec import default_claim, validate_claim
 from navarch.machinery.errors import FieldErrors
@@ -21,9 +21,7 @@ def defaults(obj: Obj) -> None:
 
 def validate(obj: Obj, errs: FieldErrors) -> None:
     spec = obj.get("spec") or {}
-    metadata = spec.get("metadata") or {}
-    validate_annotations(metadata.get("annotations"), "spec.metadata.annotations", errs)
-    validate_labels(metadata.get("labels"), "spec.metadata.labels", errs)
+    validate_template_metadata(spec, "spec", errs)
     validate_claim(spec.get("spec") or {}, "spec.spec", errs)
 
 
@@ -42,6 +40,7 @@ KIND = Kind(
     defaults=defaults,
     validate=validate,
     validate_update=validate_update,
+    validates_what_changes=True,
     columns=(NAME, AGE),
     row=row,
 )

@@ -1,4 +1,4 @@
-"""JSON merge patch (RFC 7386)."""
+"""JSON merge patch (RFC 7386), and what upstream's library makes of nulls within lists."""
 
 from __future__ import annotations
 
@@ -18,8 +18,19 @@ def apply(tree: Obj, patch: Obj) -> Obj:
             below: Any = out.get(key)
             out[key] = apply(below if isinstance(below, dict) else {}, value)
         else:
-            out[key] = copy(value)
+            out[key] = copy(value) if isinstance(out.get(key), dict) else _pruned(value)
     return out
+
+
+def _pruned(value: Any) -> Any:
+    """A copy without the objects' keys that are null; what is null in a list stays."""
+    if isinstance(value, dict):
+        found: Obj = value
+        return {key: _pruned(below) for key, below in found.items() if below is not None}
+    if isinstance(value, list):
+        items: list[Any] = value
+        return [_pruned(item) for item in items]
+    return value
 
 
 def diff(old: Obj, new: Obj) -> Obj:
