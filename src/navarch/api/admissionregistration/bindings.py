@@ -84,6 +84,7 @@ def _kind(name: str, plural: str, validate: Validate, stored: str = "v1") -> Kin
     return Kind(
         kind=name,
         plural=plural,
+        qualified_finalizers=False,
         extra={"storage": f"admissionregistration.k8s.io/{stored}/{name}"},
         categories=CATEGORIES,
         namespaced=False,

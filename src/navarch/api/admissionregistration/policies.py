@@ -219,6 +219,7 @@ KINDS = (
     Kind(
         kind="MutatingAdmissionPolicy",
         plural="mutatingadmissionpolicies",
+        qualified_finalizers=False,
         extra={"storage": "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"},
         categories=CATEGORIES,
         namespaced=False,
@@ -239,6 +240,7 @@ KINDS = (
     Kind(
         kind="ValidatingAdmissionPolicy",
         plural="validatingadmissionpolicies",
+        qualified_finalizers=False,
         categories=CATEGORIES,
         namespaced=False,
         versions=(version("ValidatingAdmissionPolicy"),),

@@ -217,6 +217,7 @@ def _kind(name: str, plural: str, current: Mutate, beta: Mutate) -> Kind:
     return Kind(
         kind=name,
         plural=plural,
+        qualified_finalizers=False,
         categories=CATEGORIES,
         namespaced=False,
         versions=(

@@ -92,6 +92,7 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="APIService",
     plural="apiservices",
+    qualified_finalizers=False,
     categories=("api-extensions",),
     namespaced=False,
     versions=(

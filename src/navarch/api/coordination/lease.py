@@ -38,6 +38,7 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="Lease",
     plural="leases",
+    qualified_finalizers=False,
     versions=(
         Version(group="coordination.k8s.io", version="v1", definition="io.k8s.api.coordination.v1.Lease"),
         retired("coordination.k8s.io", "v1beta1", "Lease", "1.19", "1.22", "coordination.k8s.io/v1"),

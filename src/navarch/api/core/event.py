@@ -58,7 +58,8 @@ def encode(obj: Obj) -> Obj:
     return shown
 
 
-def validate(obj: Obj, errs: FieldErrors) -> None:
+def validate(obj: Obj, errs: FieldErrors, controller: str = "reportingComponent") -> None:
+    """`controller`: what the version calls who reports."""
     namespace = obj["metadata"].get("namespace", "")
     about = (obj.get("involvedObject") or {}).get("namespace", "")
     mismatch = "does not match event.namespace"
@@ -69,16 +70,16 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
     else:
         if not about and namespace not in ("default", "kube-system"):
             errs.invalid("involvedObject.namespace", about, mismatch)
-        _reported(obj, errs)
+        _reported(obj, controller, errs)
     checks.named(errs, "namespace", namespace, names.dns1123_subdomain)
 
 
-def _reported(obj: Obj, errs: FieldErrors) -> None:
+def _reported(obj: Obj, field: str, errs: FieldErrors) -> None:
     """What events with an eventTime must say."""
     controller = obj.get("reportingComponent", "")
     if not controller:
-        errs.required("reportingComponent")
-    checks.named(errs, "reportingComponent", controller, names.qualified_name)
+        errs.required(field)
+    checks.named(errs, field, controller, names.qualified_name)
     for field in ("reportingInstance", "action", "reason"):
         text = obj.get(field, "")
         if not text:
@@ -101,6 +102,7 @@ def _series(obj: Obj, errs: FieldErrors) -> None:
 
 def validate_create_new(obj: Obj, errs: FieldErrors) -> None:
     """A new event of events.k8s.io leaves the fields of old unset."""
+    validate(obj, errs, "reportingController")
     if not any(error.field == "metadata.name" for error in errs.items):
         checks.named(errs, "metadata.name", obj["metadata"]["name"], names.dns1123_subdomain)
     _series(obj, errs)
@@ -115,6 +117,7 @@ def validate_create_new(obj: Obj, errs: FieldErrors) -> None:
 
 def validate_update_new(new: Obj, old: Obj, errs: FieldErrors) -> None:
     """Of events.k8s.io's events only the series changes."""
+    validate(new, errs, "reportingController")
     if new.get("series") != old.get("series"):
         _series(new, errs)
     for field in (
@@ -184,9 +187,16 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="Event",
     plural="events",
+    qualified_finalizers=False,
     short_names=("ev",),
     versions=(
-        Version(group="", version="v1", definition="io.k8s.api.core.v1.Event"),
+        Version(
+            group="",
+            version="v1",
+            definition="io.k8s.api.core.v1.Event",
+            validate_create=validate,
+            validate_update=lambda new, old, errs: validate(new, errs),
+        ),
         Version(
             group="events.k8s.io",
             version="v1",
@@ -196,9 +206,19 @@ KIND = Kind(
             validate_create=validate_create_new,
             validate_update=validate_update_new,
         ),
-        retired("events.k8s.io", "v1beta1", "Event", "1.22", "1.25", "events.k8s.io/v1", decode=decode, encode=encode),
+        retired(
+            "events.k8s.io",
+            "v1beta1",
+            "Event",
+            "1.22",
+            "1.25",
+            "events.k8s.io/v1",
+            decode=decode,
+            encode=encode,
+            validate_create=lambda obj, errs: validate(obj, errs, "reportingController"),
+            validate_update=lambda new, old, errs: validate(new, errs, "reportingController"),
+        ),
     ),
-    validate=validate,
     name_is_valid=names.path_segment,
     allow_create_on_update=True,
     columns=(

@@ -51,6 +51,7 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="RuntimeClass",
     plural="runtimeclasses",
+    qualified_finalizers=False,
     namespaced=False,
     versions=(
         Version(group="node.k8s.io", version="v1", definition="io.k8s.api.node.v1.RuntimeClass"),

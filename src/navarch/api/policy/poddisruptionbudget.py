@@ -9,6 +9,7 @@ from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.printing import AGE, NAME
 from navarch.api.retired import retired
+from navarch.machinery import names
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
@@ -91,6 +92,8 @@ def row(obj: Obj, now: float) -> list[Any]:
 KIND = Kind(
     kind="PodDisruptionBudget",
     plural="poddisruptionbudgets",
+    name_is_valid=names.path_segment,
+    qualified_finalizers=False,
     short_names=("pdb",),
     versions=(
         Version(group="policy", version="v1", definition="io.k8s.api.policy.v1.PodDisruptionBudget", decode=decode),
