@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from navarch.api.schemas import schema
 from navarch.machinery.errors import FieldErrors
@@ -22,6 +22,9 @@ from navarch.machinery.normalise import normalise
 from navarch.machinery.schema import Schema
 from navarch.machinery.tables import Column, Row
 from navarch.machinery.types import GroupKind, GroupResource, GroupVersion, Obj
+
+if TYPE_CHECKING:
+    from navarch.api.features import Disable
 
 Mutate = Callable[[Obj], None]
 Prepare = Callable[[Obj, Obj], None]
@@ -119,8 +122,13 @@ class Kind:
     verbs: tuple[str, ...] = ALL_VERBS
     subresources: tuple[Subresource, ...] = ()
 
+    feature: str = ""
+    """The alpha feature without which the kind is not served; empty: it always is."""
+
     # -- writes
     defaults: Mutate = nothing
+    disable: Disable | None = None
+    """Drops the fields of features that are off."""
     prepare_create: Mutate = nothing
     """Clears or sets what a client may not choose on create. The registry has already dropped `status` (where there is
     a status subresource), set metadata (uid, creationTimestamp, generation 1 where `has_generation`)."""

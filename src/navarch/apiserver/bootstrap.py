@@ -57,7 +57,7 @@ async def ensure(server: ApiServer) -> None:
 
 async def _policy(server: ApiServer) -> None:
     """The default roles and bindings. All at once: they share the store's commits."""
-    await asyncio.gather(*(_keep_policy(server, resource, wanted) for resource, wanted in defaults()))
+    await asyncio.gather(*(_keep_policy(server, resource, wanted) for resource, wanted in defaults(server.features)))
 
 
 async def _keep_policy(server: ApiServer, resource: Resource, wanted: Obj) -> None:

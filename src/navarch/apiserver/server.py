@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from navarch import __version__
+from navarch.api.features import NONE as NO_FEATURES
+from navarch.api.features import Features
 from navarch.api.kind import Kind
 from navarch.api.scheme import kinds
 from navarch.apiserver import bootstrap, servermetrics, zpages
@@ -106,6 +108,8 @@ class ApiServerConfig:
     """PEM files of the certificate and key by which extension servers know this one; None: none believes it."""
     admission: Settings = field(default_factory=Settings)
     """Which admission plugins run besides the usual ones, or not, and how they are configured."""
+    features: Features = NO_FEATURES
+    """Which alpha features are on, and which alpha versions are served."""
     flags: Mapping[str, str] = field(default_factory=dict[str, str])
     """The command line's options, as /flagz shows them."""
     token_key_pem: bytes = b""
@@ -125,7 +129,8 @@ class ApiServer:
         self.store = store = EncryptedStore(store, config.encryption) if config.encryption else store
         self.world = world
         self.config = config
-        self.scheme = Scheme(kinds())
+        self.features = config.features
+        self.scheme = Scheme(config.features.served(kinds()))
         self.caches = CacheSet(store, self.kinds)
         services = Services(self.lookup, self.slices_of)
         self.webhooks = Webhooks(services)
@@ -135,7 +140,16 @@ class ApiServer:
         self._registering = Registering(self)
         self.metrics = Metrics()
         measures = Measures(self.metrics)
-        parts = Parts(self.caches, world, self.decide, self.webhooks, config.admission, measures, lambda: self.system)
+        parts = Parts(
+            self.caches,
+            world,
+            self.decide,
+            self.webhooks,
+            config.admission,
+            measures,
+            lambda: self.system,
+            self.features,
+        )
         self.admission = Chain(standard_plugins(parts))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)

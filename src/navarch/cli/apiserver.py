@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from navarch.cli.access import access_options, flags
+from navarch.cli.common import feature_options
 
 if TYPE_CHECKING:
     from navarch.cluster.access import AccessFiles
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     help="Writes at once; with fairness, both together are the seats that priority levels share.",
 )
 @access_options
+@feature_options
 @click.option("--controllers/--no-controllers", default=False, help="Run the controllers in the same process.")
 @click.option("--scheduler/--no-scheduler", default=False, help="Run the scheduler in the same process.")
 def command(
@@ -96,6 +98,8 @@ def command(
     enable_priority_and_fairness: bool,
     max_requests_inflight: int,
     max_mutating_requests_inflight: int,
+    feature_gates: str,
+    runtime_config: str,
 ) -> None:
     """Run an API server (and its store): no containers, no root, any machine that runs Python.
 
@@ -106,6 +110,7 @@ def command(
     It makes its own certificates, and an administrator's kubeconfig. With --controllers and --scheduler it is a whole
     control plane without nodes.
     """
+    from navarch.api import features
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import pki
     from navarch.cluster.access import BadFile, with_front_proxy
@@ -128,6 +133,7 @@ def command(
             client_ca_pem=authorities,
             flags=flags(),
             fairness=enable_priority_and_fairness,
+            features=features.parse(feature_gates, runtime_config),
             max_reads=max_requests_inflight,
             max_writes=max_mutating_requests_inflight,
             token_key_pem=(service_account_signing_key_file or places.sa_key).read_bytes(),

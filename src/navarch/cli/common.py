@@ -48,6 +48,37 @@ def existing(name: str, state_root: Path, run_root: Path) -> ClusterConfig:
     return config
 
 
+class FeatureGates(click.ParamType[str]):
+    """The value of --feature-gates, or (`versions`) of --runtime-config: looked at, and left as it is."""
+
+    name = "NAME=true,..."
+
+    def __init__(self, versions: bool = False) -> None:
+        self._versions = versions
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from navarch.api import features
+
+        try:
+            features.parse("" if self._versions else value, value if self._versions else "")
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+def gate_option(function: F) -> F:
+    """--feature-gates."""
+    option = click.option("--feature-gates", type=FeatureGates(), default="", help="Alpha features that are to be on.")
+    return option(function)
+
+
+def feature_options(function: F) -> F:
+    """--feature-gates and --runtime-config, of whoever runs an API server."""
+    versions = FeatureGates(versions=True)
+    option = click.option("--runtime-config", type=versions, default="", help="Alpha versions that are to be served.")
+    return gate_option(option(function))
+
+
 def component_options(name: str) -> Callable[[F], F]:
     """--kubeconfig and --leader-elect of a component that runs against an API server elsewhere."""
 

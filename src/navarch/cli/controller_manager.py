@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from navarch.cli.common import component_options
+from navarch.cli.common import component_options, gate_option
 
 
 @click.command("controller-manager")
 @component_options("kube-controller-manager")
+@gate_option
 @click.option(
     "--cluster-cidr",
     default="10.244.0.0/16",
@@ -40,11 +41,13 @@ def command(
     root_ca_file: Path | None,
     cluster_signing_cert_file: Path | None,
     cluster_signing_key_file: Path | None,
+    feature_gates: str,
 ) -> None:
     """Run the controllers against an API server.
 
     Of several, one acts: the others wait for its Lease (kube-system/kube-controller-manager) to run out.
     """
+    from navarch.api import features
     from navarch.cluster.components import Controllers, run_component
 
     root_ca = root_ca_file.read_text() if root_ca_file else ""
@@ -52,4 +55,5 @@ def command(
     if (certificate is None) != (key is None):
         raise click.UsageError("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     signing = (certificate.read_bytes(), key.read_bytes()) if certificate and key else None
-    run_component(kubeconfig, "kube-controller-manager", leader_elect, Controllers(cluster_cidr, root_ca, signing))
+    part = Controllers(cluster_cidr, root_ca, signing, features.parse(feature_gates))
+    run_component(kubeconfig, "kube-controller-manager", leader_elect, part)

@@ -13,6 +13,7 @@ from navarch.cli.common import cluster_options, existing
 @cluster_options
 def command(name: str, state_root: Path, run_root: Path) -> None:
     """Run API server, controllers and scheduler of a cluster in one process (used by `up`)."""
+    from navarch.api import features
     from navarch.apiserver.relaying import KubeletAccess
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import machine, pki
@@ -33,6 +34,7 @@ def command(name: str, state_root: Path, run_root: Path) -> None:
             "service-cluster-ip-range": config.service_cidr,
             "service-node-port-range": "-".join(map(str, config.node_port_range)),
         },
+        features=features.parse(config.feature_gates, config.runtime_config),
         service_cidr=config.service_cidr,
         node_port_range=config.node_port_range,
         advertise_address=node_ip,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from navarch.cli.common import cluster_options
+from navarch.cli.common import cluster_options, feature_options
 from navarch.cluster import platform, state
 from navarch.cluster.lifecycle import Progress
 from navarch.cluster.lifecycle import up as bring_up
@@ -22,7 +22,16 @@ from navarch.cluster.lifecycle import up as bring_up
     show_default=True,
     help="Whose name servers answer for names outside the cluster.",
 )
-def command(name: str, state_root: Path, run_root: Path, api_port: int, resolv_conf: Path) -> None:
+@feature_options
+def command(
+    name: str,
+    state_root: Path,
+    run_root: Path,
+    api_port: int,
+    resolv_conf: Path,
+    feature_gates: str,
+    runtime_config: str,
+) -> None:
     """Bring up a cluster on this machine.
 
     The control plane runs in one process and the node in another; containers run under containerd with crun. A cluster
@@ -33,7 +42,15 @@ def command(name: str, state_root: Path, run_root: Path, api_port: int, resolv_c
         with state.locked(state_root):
             config = state.load(name, state_root, run_root)
             if config is None:
-                config = state.create(name, state_root, run_root, api_port=api_port, resolv_conf=resolv_conf)
+                config = state.create(
+                    name,
+                    state_root,
+                    run_root,
+                    api_port=api_port,
+                    resolv_conf=resolv_conf,
+                    feature_gates=feature_gates,
+                    runtime_config=runtime_config,
+                )
             click.echo(f"Cluster {name}: pods {config.pod_cidr}, services {config.service_cidr}")
             bring_up(config, Progress(click.echo))
     except (platform.MissingError, state.ClusterError) as error:

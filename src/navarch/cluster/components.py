@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from navarch.api.features import NONE, Features
 from navarch.client.http import HttpClient
 from navarch.cluster.controlplane import run_until_told
 from navarch.controlloop.elect import Election, Elector
@@ -37,11 +38,14 @@ class Controllers:
     root_ca: str
     signing: tuple[bytes, bytes] | None = None
     """The certificate and the key (PEM) that sign others."""
+    features: Features = NONE
 
     async def start(self, client: HttpClient, world: World) -> Any:
         from navarch.controllers import registry
 
-        return await registry.run(lambda user: client, world, self, root_ca=self.root_ca, signing=self.signing)
+        return await registry.run(
+            lambda user: client, world, self, root_ca=self.root_ca, signing=self.signing, features=self.features
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,12 @@ class Scheduling:
     name: str
     config: Path | None = None
     """A KubeSchedulerConfiguration; without one, a profile of that name with the default plugins."""
+    features: Features = NONE
 
     async def start(self, client: HttpClient, world: World) -> Any:
         from navarch.scheduler.scheduler import Scheduler
 
-        scheduler = Scheduler(client, world, self.read())
+        scheduler = Scheduler(client, world, self.read(), self.features)
         await scheduler.start()
         return scheduler
 

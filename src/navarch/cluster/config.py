@@ -23,6 +23,9 @@ class ClusterConfig:
     api_port: int = 6443
     resolv_conf: Path = Path("/etc/resolv.conf")
     """The name servers that everything outside the cluster is asked of."""
+    feature_gates: str = ""
+    runtime_config: str = ""
+    """Which alpha features are on, and which alpha versions are served, as the options of these names say it."""
 
     @property
     def kubelet_port(self) -> int:

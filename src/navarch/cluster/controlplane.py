@@ -146,14 +146,20 @@ class ControlPlane:
 
             sign = self._server.tokens.issue_legacy
             self.controllers = await registry.run(
-                self.client_for, world, config, root_ca=root_ca, sign=sign, signing=signing
+                self.client_for,
+                world,
+                config,
+                root_ca=root_ca,
+                sign=sign,
+                signing=signing,
+                features=self._server.features,
             )
             self._server.components.add("controller-manager")
             workmetrics.add(self._server.metrics, self.controllers.metrics)
         if scheduler:
             from navarch.scheduler.scheduler import Scheduler
 
-            self.scheduler = Scheduler(self.client_for(SCHEDULER), world)
+            self.scheduler = Scheduler(self.client_for(SCHEDULER), world, features=self._server.features)
             await self.scheduler.start()
             self._server.components.add("scheduler")
         why.serve(self._server, self)

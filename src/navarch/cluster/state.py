@@ -43,7 +43,9 @@ def load(name: str = DEFAULT_NAME, state_root: Path = STATE_ROOT, run_root: Path
     except FileNotFoundError:
         return None
     resolv_conf = Path(kept["resolvConf"])
-    return replace(config, index=kept["index"], api_port=kept["apiPort"], resolv_conf=resolv_conf)
+    gates, versions = kept.get("featureGates", ""), kept.get("runtimeConfig", "")
+    config = replace(config, index=kept["index"], api_port=kept["apiPort"], resolv_conf=resolv_conf)
+    return replace(config, feature_gates=gates, runtime_config=versions)
 
 
 def all_clusters(state_root: Path = STATE_ROOT, run_root: Path = RUN_ROOT) -> list[ClusterConfig]:
@@ -58,6 +60,8 @@ def create(
     *,
     api_port: int = 0,
     resolv_conf: Path = RESOLV_CONF,
+    feature_gates: str = "",
+    runtime_config: str = "",
 ) -> ClusterConfig:
     """A new cluster's configuration, saved: address ranges and ports that nothing else here uses."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?", name):
@@ -73,7 +77,9 @@ def create(
         raise ClusterError(f"no free address range: {MAX_CLUSTERS} were tried; remove a cluster with `navarch down`")
     api_port = api_port or _free_port(FIRST_API_PORT + index)
     config = replace(config, api_port=api_port, resolv_conf=resolv_conf.absolute())
+    config = replace(config, feature_gates=feature_gates, runtime_config=runtime_config)
     kept = {"index": config.index, "apiPort": config.api_port, "resolvConf": str(config.resolv_conf)}
+    kept |= {"featureGates": feature_gates, "runtimeConfig": runtime_config}
     write_atomically(config.state / "cluster.json", orjson.dumps(kept), 0o644)
     return config
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from navarch.api.features import NONE, WORKLOADS, Features
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client, Resource
 from navarch.client.resources import RESOURCE_QUOTAS
@@ -36,6 +37,7 @@ from navarch.controllers.nodes.ipam import NodeIpamController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.nodes.podgc import PodGcController
 from navarch.controllers.nodes.ttl import TtlController
+from navarch.controllers.podgroups import PodGroupProtectionController
 from navarch.controllers.policytypes import PolicyTypeController
 from navarch.controllers.protection import ClaimProtectionController, VolumeProtectionController
 from navarch.controllers.quotas import QuotaController
@@ -85,6 +87,7 @@ def all_controllers(
     root_ca: str,
     sign: Sign | None = None,
     signing: Pair | None = None,
+    features: Features = NONE,
 ) -> list[Entry]:
     """`root_ca`: the cluster CA's certificate (PEM) that every namespace gets a copy of; "" publishes none. `sign` makes
     the tokens that live in secrets; None: nobody fills them. `signing`: what certificates are signed with; None: nobody
@@ -135,6 +138,8 @@ def all_controllers(
     ]
     if signing is not None:
         entries.append(Entry(SigningController(CertificateAuthority(*signing)), "certificate-controller"))
+    if features.has(WORKLOADS):
+        entries.append(Entry(PodGroupProtectionController(), "podgroup-protection-controller"))
     if root_ca:
         entries.append(Entry(RootCaPublisher(root_ca), "root-ca-cert-publisher", 1))
     return entries
@@ -192,6 +197,7 @@ async def run(
     root_ca: str = "",
     sign: Sign | None = None,
     signing: Pair | None = None,
+    features: Features = NONE,
 ) -> Running:
     """Starts every controller; returns when all caches are filled."""
     informers = InformerFactory(client_for(MANAGER_USER), world)
@@ -204,7 +210,7 @@ async def run(
             world,
             concurrency=entry.concurrency,
         )
-        for entry in all_controllers(config, client_for, world, root_ca, sign, signing)
+        for entry in all_controllers(config, client_for, world, root_ca, sign, signing, features)
     ]
     quotas = QuotaController(collector)
     loops.append(ControllerLoop(quotas, client_for(account_user("resourcequota-controller")), informers, world))

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
+from navarch.api.features import NONE, Features
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
@@ -48,7 +49,10 @@ DECISIONS_KEPT = 5000
 
 
 class Scheduler:
-    def __init__(self, client: Client, world: World, config: SchedulerConfig | None = None) -> None:
+    def __init__(
+        self, client: Client, world: World, config: SchedulerConfig | None = None, features: Features = NONE
+    ) -> None:
+        self._features = features
         self._config = config or SchedulerConfig()
         self._world = world
         self._informers = InformerFactory(client, world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.features import without_group
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
@@ -140,6 +141,7 @@ KIND = Kind(
         workload.retired("extensions", "v1beta1", "DaemonSet", "1.8", defaults=retired_defaults),
     ),
     subresources=(status_of("DaemonSet"),),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

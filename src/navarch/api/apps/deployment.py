@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.features import without_group
 from navarch.api.kind import SCALE, Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
@@ -158,6 +159,7 @@ KIND = Kind(
         ),
     ),
     subresources=(SCALE, status_of("Deployment")),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.features import without_group
 from navarch.api.kind import SCALE, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
@@ -55,6 +56,7 @@ KIND = Kind(
         workload.retired("extensions", "v1beta1", "ReplicaSet", "1.9", defaults=retired_defaults),
     ),
     subresources=(SCALE, status_of("ReplicaSet")),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     validate=validate,
     validate_update=workload.immutable_selector,

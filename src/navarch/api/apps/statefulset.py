@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.core.persistentvolumeclaim import validate_spec as validate_claim
+from navarch.api.features import without_group
 from navarch.api.kind import SCALE, Column, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
@@ -155,6 +156,7 @@ KIND = Kind(
         ),
     ),
     subresources=(SCALE, status_of("StatefulSet")),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.batch.jobspec import name_warnings, spec_warnings, validate_spec
+from navarch.api.features import without_group
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.defaults import default_template
@@ -143,6 +144,7 @@ KIND = Kind(
         ),
     ),
     subresources=(status_of("CronJob"),),
+    disable=without_group("spec", "jobTemplate", "spec", "template", "spec"),
     defaults=defaults,
     validate=validate,
     validate_update=validate_update,

@@ -7,6 +7,7 @@ from typing import Any
 
 from navarch.api.batch.jobspec import name_warnings, spec_warnings, validate_spec
 from navarch.api.batch.jobstatus import validate_status_update
+from navarch.api.features import without_group
 from navarch.api.kind import Column, Kind, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.defaults import default_template
@@ -224,6 +225,7 @@ KIND = Kind(
         Version(group="batch", version="v1", definition="io.k8s.api.batch.v1.Job", validate_create=validate_create),
     ),
     subresources=(status_of("Job"),),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     prepare_create=prepare_create,
     validate=validate,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from navarch.api.core import podresize
+from navarch.api.features import without_group
 from navarch.api.kind import STATUS_VERBS, Kind, Subresource, Version, status_of
 from navarch.api.podspec import checks
 from navarch.api.podspec.containers import untrimmed_image
@@ -295,6 +296,7 @@ KIND = Kind(
         Subresource(name="resize", kind="Pod", verbs=STATUS_VERBS),
         status_of("Pod"),
     ),
+    disable=without_group("spec"),
     defaults=defaults,
     prepare_create=prepare_create,
     prepare_status_update=prepare_status_update,

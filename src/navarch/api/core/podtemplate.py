@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.features import without_group
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec.defaults import default_template
 from navarch.api.podspec.printing import NAME, labels_cell, template_cells
@@ -39,6 +40,7 @@ KIND = Kind(
     kind="PodTemplate",
     plural="podtemplates",
     versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.PodTemplate"),),
+    disable=without_group("template", "spec"),
     defaults=defaults,
     validate=validate,
     warnings=warnings,

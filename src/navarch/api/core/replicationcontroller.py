@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.features import without_group
 from navarch.api.kind import SCALE, Kind, Version, status_of
 from navarch.api.podspec import checks, workload
 from navarch.api.podspec.defaults import default_template
@@ -69,6 +70,7 @@ KIND = Kind(
     categories=("all",),
     versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.ReplicationController"),),
     subresources=(SCALE, status_of("ReplicationController")),
+    disable=without_group("spec", "template", "spec"),
     defaults=defaults,
     validate=validate,
     validate_status_update=workload.pods_status,

@@ -104,6 +104,12 @@ def _placement(spec: Obj, path: str, errs: FieldErrors) -> None:
         scheduling.validate_spread(constraints, f"{path}.topologySpreadConstraints", errs)
     if tolerations := spec.get("tolerations"):
         scheduling.validate_tolerations(tolerations, f"{path}.tolerations", errs)
+    if (group := spec.get("schedulingGroup")) is not None:
+        at, name = f"{path}.schedulingGroup.podGroupName", group.get("podGroupName")
+        if name is None:
+            errs.invalid(at, None, "must specify one of: `podGroupName`")
+        else:
+            checks.named(errs, at, name, names.dns1123_subdomain)
 
 
 def _naming(spec: Obj, path: str, errs: FieldErrors) -> None:

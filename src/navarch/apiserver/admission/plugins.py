@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from navarch.api.features import PREEMPTION, Features
 from navarch.apiserver.admission.certificates import (
     Authorize,
     CertificateApproval,
@@ -19,6 +20,7 @@ from navarch.apiserver.admission.limitranger import LimitRanger
 from navarch.apiserver.admission.measures import Measures
 from navarch.apiserver.admission.noderestriction import NodeRestriction
 from navarch.apiserver.admission.nodes import PodResizeValidator, PodTopologyLabels
+from navarch.apiserver.admission.podgroups import PodGroupProtection, PodGroupWorkloadExists
 from navarch.apiserver.admission.pods import DefaultTolerationSeconds, Priority, TaintNodesByCondition
 from navarch.apiserver.admission.podsecurity import PodSecurity
 from navarch.apiserver.admission.policies import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
@@ -54,6 +56,7 @@ class Parts:
     measures: Measures
     client: Callable[[], Client]
     """The server's own, once it is there."""
+    features: Features
 
 
 class Entry(NamedTuple):
@@ -164,7 +167,7 @@ PLUGINS: tuple[Entry, ...] = (
     _plain("AlwaysPullImages"),
     Entry("PodSecurity", True, _pod_security),
     _optional("PodNodeSelector", _node_selector),
-    Entry("Priority", True, lambda p: Priority(p.caches)),
+    Entry("Priority", True, lambda p: Priority(p.caches, p.features.has(PREEMPTION))),
     Entry("DefaultTolerationSeconds", True, lambda p: DefaultTolerationSeconds()),
     _optional("PodTolerationRestriction", _tolerations),
     _optional("EventRateLimit", _event_rates),
@@ -172,6 +175,7 @@ PLUGINS: tuple[Entry, ...] = (
     Entry("DefaultStorageClass", True, lambda p: DefaultStorageClass(p.caches)),
     Entry("StorageObjectInUseProtection", True, lambda p: StorageObjectInUseProtection()),
     _optional("OwnerReferencesPermissionEnforcement", _owners),
+    Entry("PodGroupProtection", True, lambda p: PodGroupProtection()),
     Entry("PersistentVolumeClaimResize", True, lambda p: PersistentVolumeClaimResize(p.caches)),
     Entry("RuntimeClass", True, lambda p: RuntimeClass(p.caches)),
     Entry("CertificateApproval", True, lambda p: CertificateApproval(p.authorize)),
@@ -179,6 +183,7 @@ PLUGINS: tuple[Entry, ...] = (
     Entry("CertificateSubjectRestriction", True, lambda p: CertificateSubjectRestriction()),
     Entry("DefaultIngressClass", True, lambda p: DefaultIngressClass(p.caches)),
     _plain("DenyServiceExternalIPs"),
+    Entry("PodGroupWorkloadExists", True, lambda p: PodGroupWorkloadExists(p.caches)),
     Entry("PodTopologyLabels", True, lambda p: PodTopologyLabels(p.caches)),
     Entry("PodResizeValidator", True, lambda p: PodResizeValidator(p.caches)),
     Entry("MutatingAdmissionPolicy", True, lambda p: MutatingAdmissionPolicy(p.caches, p.authorize, p.measures)),

@@ -9,6 +9,7 @@ from navarch.machinery.types import GroupResource, Obj
 
 NODES = GroupResource("", "nodes")
 PODS = GroupResource("", "pods")
+POD_GROUPS = GroupResource("scheduling.k8s.io", "podgroups")
 PRIORITY_CLASSES = GroupResource("scheduling.k8s.io", "priorityclasses")
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -65,15 +66,20 @@ class Priority(BasePlugin):
 
     name = "Priority"
 
-    def __init__(self, caches: CacheSet) -> None:
+    def __init__(self, caches: CacheSet, groups: bool = False) -> None:
         self._classes = caches[PRIORITY_CLASSES]
+        self._groups = groups
 
     def concerns(self, request: AdmissionRequest) -> bool:
         if request.subresource or request.operation not in ("CREATE", "UPDATE"):
             return False
+        if self._groups and request.resource == POD_GROUPS:
+            return request.operation == "CREATE"
         return request.resource in (PODS, PRIORITY_CLASSES)
 
     async def admit(self, request: AdmissionRequest) -> None:
+        if request.resource == POD_GROUPS and request.object is not None:
+            self._resolve_group(request, request.object.setdefault("spec", {}))
         if request.resource != PODS or request.object is None:
             return
         spec = request.object.setdefault("spec", {})
@@ -107,6 +113,18 @@ class Priority(BasePlugin):
                 f"controller computed {policy} from the given PriorityClass name",
             )
         spec["preemptionPolicy"] = policy
+
+    def _resolve_group(self, request: AdmissionRequest, spec: Obj) -> None:
+        name, priority, _ = self._established(request, spec.get("priorityClassName") or "")
+        if (given := spec.get("priority")) is not None and given != priority:
+            raise refuse(
+                request,
+                f"priority set in the pod group ({given}) must match the priority computed ({priority}) based on the "
+                "priority class set in the spec",
+            )
+        spec["priority"] = priority
+        if name:
+            spec["priorityClassName"] = name
 
     def _established(self, request: AdmissionRequest, name: str) -> tuple[str, int, str | None]:
         if name:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from navarch.api.features import Features
 from navarch.api.kind import Kind, Prepare, ValidateUpdate, spec_of
 from navarch.api.meta import validate_finalizer_names, validate_metadata, validate_metadata_update
 from navarch.apiserver.admission.chain import Chain
@@ -46,6 +47,7 @@ class Environment(Protocol):
     store: Store
     world: World
     admission: Chain
+    features: Features
 
 
 def finish_nothing(done: bool) -> None:
@@ -222,6 +224,8 @@ class Registry:
             clear_status(obj, kind.hub.definition)
         if kind.has_generation:
             metadata["generation"] = 1
+        if kind.disable is not None:
+            kind.disable(obj, None, self.env.features)
         kind.prepare_create(obj)
         kind.normalise(obj)
         errs = FieldErrors()
@@ -335,6 +339,8 @@ class Registry:
         else:
             if self.has_status:
                 carry(obj, old, "status")
+            if kind.disable is not None:
+                kind.disable(obj, old, self.env.features)
             kind.prepare_update(obj, old)
             self._count_generation(obj, old)
             kind.normalise(obj)

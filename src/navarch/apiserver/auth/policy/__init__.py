@@ -8,7 +8,7 @@ A line that is not indented begins an object; the indented lines below a role ar
         aggregate LABEL=VALUE
     cluster-binding NAME ROLE SUBJECTS         binding NAMESPACE NAME KIND:ROLE SUBJECTS
 
-Subjects are user:NAME, group:NAME or account:NAMESPACE:NAME. At every start what is missing is made, and rules and
+What begins with [FEATURE] is there where that feature is on. Subjects are user:NAME, group:NAME or account:NAMESPACE:NAME. At every start what is missing is made, and rules and
 subjects that are missing are put back, unless an object says otherwise (annotation rbac.authorization.kubernetes.io/autoupdate).
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import NamedTuple
 
+from navarch.api.features import NONE, Features
 from navarch.client.interface import Resource
 from navarch.machinery.types import Obj
 
@@ -35,10 +36,21 @@ class Default(NamedTuple):
     object: Obj
 
 
-def defaults() -> list[Default]:
+def defaults(features: Features = NONE) -> list[Default]:
     """Every default object, as it is created."""
     text = files(__name__).joinpath("default.policy").read_text()
-    return list(_objects(text.splitlines()))
+    return list(_objects(_enabled(text.splitlines(), features)))
+
+
+def _enabled(lines: Iterable[str], features: Features) -> Iterator[str]:
+    for line in lines:
+        plain = line.lstrip()
+        if not plain.startswith("["):
+            yield line
+            continue
+        name, _, rest = plain[1:].partition("] ")
+        if features.has(name):
+            yield line[: len(line) - len(plain)] + rest
 
 
 def _objects(lines: Iterable[str]) -> Iterator[Default]:
