@@ -23,6 +23,7 @@ from navarch.controllers.certificates.signing import SigningController
 from navarch.controllers.cronjob.controller import CronJobController
 from navarch.controllers.daemonset.controller import DaemonSetController
 from navarch.controllers.deployment.controller import DeploymentController
+from navarch.controllers.devicetaints import DeviceTaintEvictionController
 from navarch.controllers.disruption import DisruptionController, StaleDisruptionController
 from navarch.controllers.endpoints.legacy import EndpointsController
 from navarch.controllers.endpoints.mirroring import EndpointSliceMirroringController
@@ -128,6 +129,7 @@ def all_controllers(
         Entry(
             ResourceClaimController(client_for(account_user("resource-claim-controller"))), "resource-claim-controller"
         ),
+        Entry(DeviceTaintEvictionController(), "device-taint-eviction-controller"),
         Entry(ClaimProtectionController(), "pvc-protection-controller"),
         Entry(VolumeProtectionController(), "pv-protection-controller", 1),
         Entry(AttributesClassProtectionController(), "volumeattributesclass-protection-controller", 1),
