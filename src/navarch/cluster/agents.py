@@ -62,7 +62,9 @@ class KubeletAgent:
         self.recorder = Recorder(client, world, "kubelet", config.node_name)
         self.kubelet = Kubelet(config, self.cri, client, world, self.recorder.emit)
         images = ImageVolumes(socket, self.kubelet.ensure_image)
-        claims = self.kubelet.claims = ClaimManager(config.root, client)
+        self.claims = claims = self.kubelet.claims = ClaimManager(
+            config.root, client, world, config.node_name, self.kubelet.wake
+        )
         self.csi = CsiRegistry(config.root, config.node_name, client, world, self._node, {"DRAPlugin": claims})
         mounts = CsiVolumes(config.root, config.node_name, client, self.csi, self.kubelet.status_changed)
         self.kubelet.volumes_in_use = mounts.in_use
@@ -96,12 +98,14 @@ class KubeletAgent:
         if self._serving:
             await self.server.start("0.0.0.0", self._config.port, self._serving)
         await self.kubelet.start()
+        self.claims.drivers.start()
         self.csi.start()
 
     async def stop(self) -> None:
         await self.server.stop()
         await self.kubelet.stop()
         await self.csi.stop()
+        await self.claims.drivers.stop()
         await self.recorder.stop()
         await self.cri.close()
 

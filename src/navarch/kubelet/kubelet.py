@@ -74,7 +74,7 @@ class Kubelet:
         self._loose: set[asyncio.Task[None]] = set()
         self.claims: ClaimManager | None = None
         """Set by who puts the kubelet together, before `connect`."""
-        self.devices = DeviceManager(config.root / "device-plugins", self.status_changed)
+        self.devices = DeviceManager(config.root / "device-plugins", self.status_changed, self.wake)
         self.volumes_in_use: Callable[[], Sequence[str]] = tuple
         """Attached volumes that pods have; set by who mounts them."""
         self._upkeep: Upkeep | None = None

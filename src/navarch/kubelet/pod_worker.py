@@ -436,11 +436,24 @@ class PodWorker:
             disruption=self._disruption,
             actuated=self.sizes.actuated,
             resizing=self.sizes.conditions,
+            devices=self._devices(),
             ended=self._ended,
         )
         self.status = pod_status(self._seen(), runtime, view)
         if self.shown_as and not self.is_gone:
             context.writer.set(self.shown_as, self.status)
+
+    def _devices(self) -> dict[str, list[Obj]]:
+        """How the devices of its containers are."""
+        context, pod = self._context, self.pod
+        found: dict[str, list[Obj]] = {}
+        for container in pod["spec"]["containers"]:
+            told = context.devices.status(self.uid, container["name"])
+            if context.claims is not None:
+                told += context.claims.status(pod, container)
+            if told:
+                found[container["name"]] = sorted(told, key=lambda one: one["name"])
+        return found
 
 
 async def _absent(removal: Any) -> None:

@@ -36,6 +36,8 @@ class View:
     """Running container -> the resources it has, where they may differ from those it is to have."""
     resizing: Sequence[tuple[str, str, str, int | None]] = ()
     """Conditions of a resize under way: (type, reason, message, generation)."""
+    devices: Mapping[str, Sequence[Obj]] = field(default_factory=dict)
+    """Container -> how its devices are."""
     disruption: str = ""
     """Why the node ends the pod, where that disrupts its work."""
     ended: bool = False
@@ -76,7 +78,7 @@ def pod_status(pod: Obj, runtime: PodRuntime, view: View) -> Obj:
         _container_status(c, pod, runtime, view, False, True) for c in spec.get("ephemeralContainers") or []
     ]:
         status["ephemeralContainerStatuses"] = [{**s, "ready": False} for s in ephemeral]
-    for kept in ("nominatedNodeName", "resize", "resourceClaimStatuses"):
+    for kept in ("nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"):
         if kept in old:
             status[kept] = old[kept]
     return status
@@ -122,6 +124,8 @@ def _container_status(container: Obj, pod: Obj, runtime: PodRuntime, view: View,
     }
     if mounts := [_mount_status(mount) for mount in container.get("volumeMounts") or ()]:
         status["volumeMounts"] = mounts
+    if not init and (devices := view.devices.get(name)):
+        status["allocatedResourcesStatus"] = devices
     allocated = container.get("resources") or {}
     if last is None:
         reason, message = waiting or _not_started(init, init_done, pod)

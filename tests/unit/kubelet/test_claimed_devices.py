@@ -22,10 +22,14 @@ from navarch.kubelet.csi.registry import CsiRegistry
 from navarch.kubelet.csi.wire import codec as registration
 from navarch.kubelet.dra import cdi
 from navarch.kubelet.dra.cdi import CdiError
-from navarch.kubelet.dra.manager import CLAIMS, ClaimError, ClaimManager, codec
+from navarch.kubelet.dra.drivers import SLICES
+from navarch.kubelet.dra.health import HealthBook
+from navarch.kubelet.dra.manager import CLAIMS, ClaimError, ClaimManager
+from navarch.kubelet.dra.wire import codec
 from navarch.machinery.clock import RealWorld
 
 NAME, NS = "gpu.example.com", "default"
+PLACE = {"pool_name": "p", "device_name": "0"}
 SPEC = {
     "cdiVersion": "0.6.0",
     "kind": "example.com/gpu",
@@ -60,8 +64,11 @@ class Driver:
     """A DRA driver: its registration and its service on one socket, as many have it."""
 
     def __init__(self, socket: Path) -> None:
+        self.socket = socket
         self.asked: list[tuple[str, Any]] = []
         self.registered: Any = None
+        self.reports: asyncio.Queue[Any] = asyncio.Queue()
+        """How its devices are, told one after the other."""
         self._server = grpc.aio.server()
         services = {
             "pluginregistration.Registration": (registration, ("GetInfo", "NotifyRegistrationStatus")),
@@ -77,6 +84,13 @@ class Driver:
                 for method in methods
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        watch = grpc.unary_stream_rpc_method_handler(
+            self._watch,
+            request_deserializer=partial(codec.decode, "NodeWatchResourcesRequest"),
+            response_serializer=partial(codec.encode, "NodeWatchResourcesResponse"),
+        )
+        health = grpc.method_handlers_generic_handler("v1alpha1.DRAResourceHealth", {"NodeWatchResources": watch})
+        self._server.add_generic_rpc_handlers((health,))
         self._server.add_insecure_port(f"unix://{socket}")
 
     async def start(self) -> None:
@@ -84,6 +98,10 @@ class Driver:
 
     async def stop(self) -> None:
         await self._server.stop(None)
+
+    async def _watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        while True:
+            yield await self.reports.get()
 
     async def _answer(self, method: str, request: Any, context: Any) -> Any:
         self.asked.append((method, request))
@@ -94,14 +112,12 @@ class Driver:
                 self.registered = request
                 return {}
             case "NodePrepareResources":
-                (claim,) = request["claims"]
-                if claim["name"] == "bad":
-                    return {"claims": {claim["uid"]: {"error": "it is broken"}}}
                 devices = [
-                    {"request_names": ["first"], "cdi_device_ids": ["example.com/gpu=a"]},
-                    {"request_names": ["second/sub"], "cdi_device_ids": ["example.com/gpu=b"]},
+                    {**PLACE, "request_names": ["first"], "cdi_device_ids": ["example.com/gpu=a"]},
+                    {**PLACE, "request_names": ["second/sub"], "cdi_device_ids": ["example.com/gpu=b"]},
                 ]
-                return {"claims": {claim["uid"]: {"devices": devices}}}
+                answers = {"bad": {"error": "it is broken"}}
+                return {"claims": {c["uid"]: answers.get(c["name"], {"devices": devices}) for c in request["claims"]}}
             case _:
                 return {"claims": {claim["uid"]: {} for claim in request["claims"]}}
 
@@ -109,7 +125,8 @@ class Driver:
 class Node:
     def __init__(self, place: Path, client: Client, driver: Driver) -> None:
         self.place, self.client, self.driver = place, client, driver
-        self.claims = ClaimManager(place, client, [place / "cdi"])
+        self.ill: list[str] = []
+        self.claims = ClaimManager(place, client, RealWorld(), "n", self.ill.append, [place / "cdi"])
 
     async def claim(self, name: str, *pods: str) -> None:
         devices = {"requests": [{"name": n, "exactly": {"deviceClassName": "gpu"}} for n in ("first", "second")]}
@@ -143,7 +160,7 @@ async def node() -> AsyncIterator[Node]:
         finally:
             await registry.stop()
             await driver.stop()
-            await there.claims.forget(NAME)
+            await there.claims.drivers.stop()
             shutil.rmtree(place)
 
 
@@ -166,27 +183,123 @@ async def test_a_claim_is_prepared_once_shared_and_given_back_with_its_last_pod(
     assert whole["envs"]["GPU"] == "a" and whole["mounts"]
     assert not node.claims.of(pod("one"), container("second"))["devices"]
     assert not node.claims.of(pod("one"), {"name": "other"})["envs"]
-    again = ClaimManager(node.place, node.client, [node.place / "cdi"])  # a kubelet that starts anew knows
+    again = ClaimManager(
+        node.place, node.client, RealWorld(), "n", folders=[node.place / "cdi"]
+    )  # a kubelet that starts anew knows
     assert again.of(pod("one"), container("first"))["envs"]["GPU"] == "a"
     await node.claims.unprepare("one")
     assert "NodeUnprepareResources" not in [method for method, _ in node.driver.asked]
     await node.claims.unprepare("two")
     assert node.driver.asked[-1][0] == "NodeUnprepareResources"
-    with pytest.raises(ClaimError, match="resource claim gpu is not prepared"):
+    with pytest.raises(ClaimError, match="unable to get claim info for ResourceClaim c"):
         node.claims.of(pod("two"), container())
 
 
 async def test_what_stands_in_the_way_is_told(node: Node) -> None:
-    with pytest.raises(ClaimError, match="failed to fetch ResourceClaim c"):
+    with pytest.raises(ClaimError, match="fetch ResourceClaim c"):
         await node.claims.prepare(pod("one"))
     await node.claim("c", "somebody-else")
-    with pytest.raises(ClaimError, match="pod one is not allowed to use resource claim c"):
+    with pytest.raises(ClaimError, match=r"pod one \(one\) is not allowed to use ResourceClaim c"):
         await node.claims.prepare(pod("one"))
     await node.claim("bad", "one")
     with pytest.raises(ClaimError, match="NodePrepareResources failed for ResourceClaim bad: it is broken"):
         await node.claims.prepare(pod("one", "bad"))
     await node.driver.stop()
-    await node.claims.forget(NAME)
+    await node.claims.forget(NAME, node.driver.socket)
     await node.claim("late", "one")
     with pytest.raises(ClaimError, match=f"DRA driver {NAME} is not registered"):
         await node.claims.prepare(pod("one", "late"))
+
+
+async def test_a_pods_claims_are_prepared_and_given_back_together(node: Node) -> None:
+    for name in ("a", "b"):
+        await node.claim(name, "one")
+    both = pod("one", "a")
+    both["spec"]["resourceClaims"].append({"name": "more", "resourceClaimName": "b"})
+    await node.claims.prepare(both)
+    await node.claims.prepare(both)
+    await node.claims.unprepare("one")
+    asked = [
+        (method, [c["name"] for c in request["claims"]]) for method, request in node.driver.asked if "Node" in method
+    ]
+    assert asked == [("NodePrepareResources", ["a", "b"]), ("NodeUnprepareResources", ["a", "b"])]
+
+
+async def test_nothing_is_to_be_given_back_of_a_claim_that_no_driver_was_asked_for(node: Node) -> None:
+    await node.claim("c", "one")
+    await node.claims.forget(NAME, node.driver.socket)
+    with pytest.raises(ClaimError, match="is not registered"):
+        await node.claims.prepare(pod("one"))
+    await node.claims.unprepare("one")
+
+
+async def test_containers_get_the_devices_that_serve_their_extended_resources(node: Node) -> None:
+    await node.claim("c", "one")
+    mapping = {"containerName": "main", "resourceName": "example.com/gpu", "requestName": "first"}
+    told = {"resourceClaimName": "c", "requestMappings": [mapping]}
+    extended = {**pod("one"), "spec": {}, "status": {"extendedResourceClaimStatus": told}}
+    await node.claims.prepare(extended)
+    assert node.claims.of(extended, {"name": "main"})["envs"] == {"DRIVER": "1", "GPU": "a"}
+    assert node.claims.of(extended, {"name": "other"}) == {"envs": {}, "mounts": [], "devices": []}
+    await node.claims.unprepare("one")
+    assert node.driver.asked[-1][0] == "NodeUnprepareResources"
+
+
+async def test_a_pods_status_tells_how_its_devices_are(node: Node) -> None:
+    await node.claim("c", "one")
+    await node.claims.prepare(pod("one"))
+    unknown = {"resourceID": "example.com/gpu=a", "health": "Unknown"}
+    assert node.claims.status(pod("one"), container("first")) == [{"name": "claim:gpu/first", "resources": [unknown]}]
+
+    async def report(health: int, message: str = "") -> None:
+        node.ill.clear()
+        await node.driver.reports.put({"devices": [{"device": PLACE, "health": health, "message": message}]})
+        for _ in range(200):
+            if node.ill:
+                break
+            await asyncio.sleep(0.02)
+        assert node.ill == ["one"]
+
+    def told() -> list[tuple[str, str]]:
+        (claim,) = node.claims.status(pod("one"), container())
+        assert claim["name"] == "claim:gpu"
+        assert [each["resourceID"] for each in claim["resources"]] == ["example.com/gpu=a", "example.com/gpu=b"]
+        return [(each["health"], each.get("message", "")) for each in claim["resources"]]
+
+    await report(1)
+    assert told() == [("Healthy", "")] * 2
+    await report(2, "hot" * 500)
+    assert told() == [("Unhealthy", ("hot" * 500)[:1021] + "...")] * 2
+    node.ill.clear()
+    await node.claims.forget(NAME, node.driver.socket)
+    for _ in range(200):
+        if node.ill:
+            break
+        await asyncio.sleep(0.02)
+    assert told() == [("Unknown", "")] * 2
+
+
+def test_what_a_driver_no_longer_tells_of_is_unknown_after_a_while() -> None:
+    book = HealthBook()
+    devices = [{"device": PLACE, "health": 1, "health_check_timeout_seconds": 5}]
+    assert book.told("d", devices, 100.0) == {("p", "0")}
+    assert book.told("d", devices, 101.0) == set()
+    assert book.of("d", ("p", "0"), 106.0).state == "Healthy"
+    assert book.of("d", ("p", "0"), 107.0).state == "Unknown"
+    assert book.told("d", [], 104.0) == set()
+    assert book.told("d", [], 107.0) == {("p", "0")}
+    assert book.told("d", [{"device": PLACE, "health": 7}], 108.0) == set()
+
+
+async def test_what_a_node_offered_before_is_taken_back_when_its_kubelet_starts(node: Node) -> None:
+    for name, where in (("mine", "n"), ("another", "m")):
+        pool = {"name": where, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": NAME, "nodeName": where, "pool": pool, "devices": []}
+        await node.client.create(SLICES, {"metadata": {"name": name}, "spec": spec})
+    node.claims.drivers.start()
+    for _ in range(200):
+        left = [one["metadata"]["name"] for one in (await node.client.list(SLICES)).items]
+        if left == ["another"]:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(left)

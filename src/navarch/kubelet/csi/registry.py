@@ -40,7 +40,7 @@ class Plugins(Protocol):
         """Raises PluginError."""
         ...
 
-    async def forget(self, name: str) -> None: ...
+    async def forget(self, name: str, endpoint: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class CsiRegistry:
             node,
         )
         self._drivers: dict[str, Driver] = {}
-        self._sockets: dict[Path, tuple[str, str]] = {}
-        """Socket -> type and name of the plugin that registered by it."""
+        self._sockets: dict[Path, tuple[str, str, Path]] = {}
+        """Socket -> type and name of the plugin that registered by it, and where it is spoken to."""
         self._poke = asyncio.Event()
         self._watch: FolderWatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -150,12 +150,12 @@ class CsiRegistry:
             try:
                 if kind in self._others:
                     await self._others[kind].register(name, endpoint, info.get("supported_versions") or [])
-                    self._sockets[socket] = (kind, name)
+                    self._sockets[socket] = (kind, name, endpoint)
                 elif kind == "CSIPlugin":
                     await self._take(name, endpoint)
-                    self._sockets[socket] = (kind, name)
+                    self._sockets[socket] = (kind, name, endpoint)
                 else:
-                    self._sockets[socket] = ("", "")
+                    self._sockets[socket] = ("", "", endpoint)
                     return True
             except (PluginError, StatusError, ConnectionError, OSError) as error:
                 status = {"plugin_registered": False, "error": str(error)}
@@ -191,11 +191,11 @@ class CsiRegistry:
         limit = info.get("max_volumes_per_node", 0)
         return Driver(name, node, frozenset(types), info.get("node_id", ""), segments, limit)
 
-    async def _forget(self, kind: str, name: str) -> None:
-        if (kind, name) in self._sockets.values():
-            return
+    async def _forget(self, kind: str, name: str, endpoint: Path) -> None:
         if kind in self._others:
-            await self._others[kind].forget(name)
+            await self._others[kind].forget(name, endpoint)
+        elif any((kind, name) == (other, known) for other, known, _ in self._sockets.values()):
+            return
         elif (driver := self._drivers.pop(name, None)) is not None:
             await driver.node.close()
             await self._publish(None, name)

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from navarch.kubelet.devices.wire import PLUGIN, VERSION, codec
+from navarch.kubelet.dra.manager import is_claimed
 from navarch.kubelet.endpoint import Endpoint, PluginError, Tree
 from navarch.machinery.names import qualified_name
 from navarch.machinery.quantity import Quantity
@@ -43,10 +44,11 @@ class Plugin:
     task: asyncio.Task[None] | None = None
 
 
-def wanted(container: Obj, known: Collection[str]) -> dict[str, int]:
-    """How many of each plugin's devices a container asks for."""
+def wanted(pod: Obj, container: Obj, known: Collection[str]) -> dict[str, int]:
+    """How many of each plugin's devices a container asks for; what a claim serves is none of them."""
     limits = (container.get("resources") or {}).get("limits") or {}
-    return {name: Quantity.of(limits[name]).value() for name in limits if name in known}
+    names = (name for name in limits if name in known and not is_claimed(pod, container["name"], name))
+    return {name: Quantity.of(limits[name]).value() for name in names}
 
 
 def choose(pod: Obj, offered: Mapping[str, Mapping[str, bool]], held: Held) -> dict[str, dict[str, list[str]]]:
@@ -64,7 +66,7 @@ def choose(pod: Obj, offered: Mapping[str, Mapping[str, bool]], held: Held) -> d
         *((c, c.get("restartPolicy") != "Always") for c in spec.get("initContainers") or ()),
         *((c, False) for c in spec["containers"]),
     ]:
-        for name, count in wanted(container, offered).items():
+        for name, count in wanted(pod, container, offered).items():
             again = reusable.get(name, [])[:count]
             free = [id for id, healthy in sorted(offered[name].items()) if healthy and id not in taken.get(name, set())]
             if (lack := count - len(again)) > len(free):
@@ -79,10 +81,13 @@ def choose(pod: Obj, offered: Mapping[str, Mapping[str, bool]], held: Held) -> d
 
 
 class DeviceManager:
-    """`folder` is where plugins look for the kubelet. `changed` is called when the node has more or fewer devices."""
+    """`folder` is where plugins look for the kubelet. `changed` is called when the node has more or fewer devices, `ill` for
+    pods (by uid) whose devices are not as they were."""
 
-    def __init__(self, folder: Path, changed: Callable[[], None]) -> None:
-        self._folder, self._changed = folder, changed
+    def __init__(
+        self, folder: Path, changed: Callable[[], None], ill: Callable[[str], None] = lambda uid: None
+    ) -> None:
+        self._folder, self._changed, self._ill = folder, changed, ill
         self._plugins: dict[str, Plugin] = {}
         self._gone: set[str] = set()
         """Resources whose plugin has left: shown as none."""
@@ -164,6 +169,8 @@ class DeviceManager:
                 if devices != plugin.devices:
                     plugin.devices = devices
                     self._changed()
+                    for uid in self.holders(plugin.resource):
+                        self._ill(uid)
         except PluginError as error:
             log.info("device plugin of %s: %s", plugin.resource, error)
         if self._plugins.get(plugin.resource) is plugin:
@@ -194,6 +201,19 @@ class DeviceManager:
     def forget(self, uid: str) -> None:
         if self._held.pop(uid, None) is not None:
             self._keep()
+
+    def status(self, uid: str, container: str) -> list[Obj]:
+        """`allocatedResourcesStatus` of a container: how its devices are. Those of a plugin that is away count as well."""
+        made: list[Obj] = []
+        for name, ids in self._held.get(uid, {}).get(container, {}).items():
+            known = self._plugins[name].devices if name in self._plugins else {}
+            states = [("Healthy" if known.get(id, True) else "Unhealthy", id) for id in sorted(ids)]
+            made.append({"name": name, "resources": [{"resourceID": id, "health": state} for state, id in states]})
+        return made
+
+    def holders(self, resource: str) -> list[str]:
+        """Uids of the pods that have devices of a resource."""
+        return [uid for uid, containers in self._held.items() if any(resource in each for each in containers.values())]
 
     def _keep(self) -> None:
         with suppress(OSError):

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from navarch.client.interface import Client, Resource
 from navarch.kubelet.dra import cdi
-from navarch.kubelet.endpoint import Endpoint, PluginError, Tree
+from navarch.kubelet.dra.drivers import Drivers, NotRegistered
+from navarch.kubelet.dra.health import Place
+from navarch.kubelet.endpoint import PluginError, Tree
+from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
-from navarch.machinery.protobuf import Tables
 from navarch.machinery.types import Obj
 
-log = logging.getLogger(__name__)
 CLAIMS = Resource("resource.k8s.io", "v1", "resourceclaims")
-SERVICES = {
-    "v1.DRAPlugin": "/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/",
-    "v1beta1.DRAPlugin": "/k8s.io.kubelet.pkg.apis.dra.v1beta1.DRAPlugin/",
-}
-"""What a driver says that it speaks -> the service's path; the better first. Both have the same messages."""
-CALL_SECONDS = 45.0
-MESSAGES: dict[str, str] = {
-    "Claim": "namespace=1:string uid=2:string name=3:string",
-    "Device": "request_names=1:[]string pool_name=2:string device_name=3:string cdi_device_ids=4:[]string",
-    "NodePrepareResourceResponse": "devices=1:[]Device error=2:string",
-    "NodePrepareResourcesRequest": "claims=1:[]Claim",
-    "NodePrepareResourcesResponse": "claims=1:map<NodePrepareResourceResponse>",
-    "NodeUnprepareResourceResponse": "error=1:string",
-    "NodeUnprepareResourcesRequest": "claims=1:[]Claim",
-    "NodeUnprepareResourcesResponse": "claims=1:map<NodeUnprepareResourceResponse>",
-}
-codec = Tables(MESSAGES)
+Key = tuple[str, str]
+"""Namespace, claim."""
 
 
 class ClaimError(Exception):
     """A pod's claims cannot be prepared (yet)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    endpoint: Endpoint
-    service: str
 
 
 @dataclass(slots=True)
@@ -56,11 +36,22 @@ class Prepared:
     namespace: str
     name: str
     uid: str
-    drivers: list[str]
-    devices: list[Tree]
-    """{"request_names", "cdi_device_ids"}"""
+    drivers: dict[str, list[Tree]]
+    """Driver -> its devices: {"request_names", "pool_name", "device_name", "cdi_device_ids", "share_id"}"""
     pods: set[str] = field(default_factory=set)
     """Uids of the pods that have it."""
+    done: bool = False
+    """All drivers have prepared it."""
+
+    @property
+    def devices(self) -> Iterator[tuple[str, Tree]]:
+        for driver, devices in self.drivers.items():
+            for device in devices:
+                yield driver, device
+
+    @property
+    def asked(self) -> Tree:
+        return {"namespace": self.namespace, "uid": self.uid, "name": self.name}
 
 
 def claim_names(pod: Obj) -> dict[str, str]:
@@ -77,132 +68,229 @@ def claim_names(pod: Obj) -> dict[str, str]:
     return found
 
 
-class ClaimManager:
-    """`root` is the kubelet's: what is prepared is kept there, for a kubelet that starts anew."""
+def extended_claim(pod: Obj) -> Mapping[str, Any]:
+    """What the scheduler tells of the claim that serves the pod's extended resources: `resourceClaimName`,
+    `requestMappings`; empty where there is none."""
+    return pod.get("status", {}).get("extendedResourceClaimStatus") or {}
 
-    def __init__(self, root: Path, client: Client, folders: Sequence[Path] = cdi.FOLDERS) -> None:
-        self._file, self._client, self._folders = root / "dra_manager_state", client, folders
-        self._drivers: dict[str, Driver] = {}
-        self._prepared: dict[tuple[str, str], Prepared] = {}
-        """(namespace, claim)"""
+
+def is_claimed(pod: Obj, container: str, resource: str) -> bool:
+    """Whether a container's extended resource is served by a claim."""
+    mappings: Sequence[Obj] = extended_claim(pod).get("requestMappings") or ()
+    return any((m["containerName"], m["resourceName"]) == (container, resource) for m in mappings)
+
+
+class ClaimManager:
+    """`root` is the kubelet's: what is prepared is kept there, for a kubelet that starts anew. `ill` hears of pods (by uid)
+    whose devices are not as well as before."""
+
+    def __init__(
+        self,
+        root: Path,
+        client: Client,
+        world: World,
+        node: str,
+        ill: Callable[[str], None] = lambda uid: None,
+        folders: Sequence[Path] = cdi.FOLDERS,
+    ) -> None:
+        self._file, self._client, self._world, self._folders = root / "dra_manager_state", client, world, folders
+        self._ill = ill
+        self.drivers = Drivers(client, world, node, self._health_changed)
+        self._prepared: dict[Key, Prepared] = {}
         self._lock = asyncio.Lock()
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             for each in orjson.loads(self._file.read_bytes()):
                 names = (each["namespace"], each["name"], each["uid"])
-                prepared = Prepared(*names, each["drivers"], each["devices"], set(each["pods"]))
+                prepared = Prepared(*names, dict(each["drivers"]), set(each["pods"]), each["done"])
                 self._prepared[prepared.namespace, prepared.name] = prepared
 
-    # -- drivers
-
     async def register(self, name: str, endpoint: Path, versions: Sequence[str]) -> None:
-        """Raises PluginError for a driver that speaks nothing known."""
-        service = next((path for version, path in SERVICES.items() if version in versions), None)
-        if service is None:
-            raise PluginError("INVALID_ARGUMENT", f"none of {list(versions)} is supported: {list(SERVICES)} are")
-        before = self._drivers.get(name)
-        self._drivers[name] = Driver(Endpoint(endpoint, codec), service)
-        if before is not None:
-            await before.endpoint.close()
+        """Raises PluginError."""
+        await self.drivers.register(name, endpoint, versions)
 
-    async def forget(self, name: str) -> None:
-        if (driver := self._drivers.pop(name, None)) is not None:
-            await driver.endpoint.close()
+    async def forget(self, name: str, endpoint: Path) -> None:
+        await self.drivers.forget(name, endpoint)
 
-    # -- claims
+    # -- preparing
 
     async def prepare(self, pod: Obj) -> None:
         """All of a pod's claims; may be called again. Raises ClaimError."""
-        names = claim_names(pod)
+        names = list(
+            dict.fromkeys([*claim_names(pod).values(), *filter(None, [extended_claim(pod).get("resourceClaimName")])])
+        )
         if not names:
             return
-        namespace, uid = pod["metadata"]["namespace"], pod["metadata"]["uid"]
         async with self._lock:
-            for name in names.values():
-                known = self._prepared.get((namespace, name))
-                if known is None:
-                    known = self._prepared[namespace, name] = await self._prepare(namespace, name, uid)
-                if uid not in known.pods:
-                    known.pods.add(uid)
-                    self._keep()
+            wanted = [await self._known(pod, name) for name in names]
+            fresh: dict[str, list[Prepared]] = {}
+            for prepared in wanted:
+                self._prepared[prepared.namespace, prepared.name] = prepared
+                prepared.pods.add(pod["metadata"]["uid"])
+                for driver in prepared.drivers if not prepared.done else ():
+                    fresh.setdefault(driver, []).append(prepared)
+            self._keep()
+            for driver, claims in fresh.items():
+                answers = await self._ask(driver, "NodePrepareResources", claims)
+                for prepared in claims:
+                    prepared.drivers[driver] = list(answers[prepared.uid].get("devices") or ())
+            for prepared in wanted:
+                prepared.done = True
+            self._keep()
 
-    async def _prepare(self, namespace: str, name: str, pod_uid: str) -> Prepared:
+    async def _known(self, pod: Obj, name: str) -> Prepared:
+        """The claim as it is known here, or as it is to be prepared; nothing is changed yet. Raises ClaimError."""
+        namespace, uid = pod["metadata"]["namespace"], pod["metadata"]["uid"]
         try:
             claim = await self._client.get(CLAIMS, name, namespace)
         except (StatusError, ConnectionError) as error:
-            raise ClaimError(f"failed to fetch ResourceClaim {name}: {error}") from None
-        status: Obj = claim.get("status") or {}
-        if not any(each.get("uid") == pod_uid for each in status.get("reservedFor") or ()):
-            raise ClaimError(f"pod {pod_uid} is not allowed to use resource claim {name} ({claim['metadata']['uid']})")
-        results: list[Obj] = ((status.get("allocation") or {}).get("devices") or {}).get("results") or []
+            raise ClaimError(f"fetch ResourceClaim {name}: {error}") from None
+        status, claim_uid = claim.get("status") or {}, claim["metadata"]["uid"]
+        if not any(each.get("uid") == uid for each in status.get("reservedFor") or ()):
+            shown = f"{pod['metadata']['name']} ({uid})"
+            raise ClaimError(f"pod {shown} is not allowed to use ResourceClaim {name} ({claim_uid})")
         if not status.get("allocation"):
-            raise ClaimError(f"resource claim {name} is not allocated")
+            raise ClaimError(f"ResourceClaim {name}: not allocated")
+        results: Sequence[Obj] = (status["allocation"].get("devices") or {}).get("results") or ()
         drivers = sorted({result["driver"] for result in results})
-        prepared = Prepared(namespace, name, claim["metadata"]["uid"], drivers, [])
-        asked = {"claims": [{"namespace": namespace, "uid": prepared.uid, "name": name}]}
         for driver in drivers:
-            answer = await self._ask(driver, "NodePrepareResources", asked)
-            mine = (answer.get("claims") or {}).get(prepared.uid)
-            if mine is None or mine.get("error"):
-                why = (mine or {}).get("error") or "the driver has no answer for the claim"
-                raise ClaimError(f"NodePrepareResources failed for ResourceClaim {name}: {why}")
-            prepared.devices += mine.get("devices") or []
-        return prepared
+            try:
+                self.drivers.get(driver)
+            except NotRegistered as error:
+                raise ClaimError(str(error)) from None
+        known = self._prepared.get((namespace, name))
+        if known is not None and known.uid != claim_uid:
+            raise ClaimError(
+                f"old ResourceClaim with same name {name} and different UID {known.uid} still exists "
+                "(previous pod force-deleted?!)"
+            )
+        return known or Prepared(namespace, name, claim_uid, {driver: [] for driver in drivers})
 
-    async def _ask(self, name: str, method: str, asked: Tree) -> Tree:
-        driver = self._drivers.get(name)
-        if driver is None:
-            raise ClaimError(f"DRA driver {name} is not registered")
+    async def _ask(self, driver: str, method: str, claims: Sequence[Prepared]) -> Mapping[str, Tree]:
+        """What a driver answers for each claim, by uid. Raises ClaimError where it fails for any."""
         try:
-            return await driver.endpoint.call(driver.service, method, asked, CALL_SECONDS)
+            answer = await self.drivers.ask(driver, method, {"claims": [claim.asked for claim in claims]})
+        except NotRegistered as error:
+            raise ClaimError(str(error)) from None
         except PluginError as error:
-            raise ClaimError(f"DRA driver {name}: {error}") from None
-
-    def of(self, pod: Obj, container: Obj) -> Tree:
-        """What a container is given with its claims: `envs`, `mounts` and `devices` as the CRI has them. Raises CdiError
-        and ClaimError."""
-        wanted = (container.get("resources") or {}).get("claims") or ()
-        if not wanted:
-            return {"envs": {}, "mounts": [], "devices": []}
-        names, ids = claim_names(pod), list[str]()
-        for each in wanted:
-            prepared = self._prepared.get((pod["metadata"]["namespace"], names.get(each["name"], "")))
-            if prepared is None:
-                raise ClaimError(f"resource claim {each['name']} is not prepared")
-            ids += _ids(prepared.devices, each.get("request") or "")
-        return cdi.edits_of(dict.fromkeys(ids), self._folders)
+            raise ClaimError(f"{method}: {error}") from None
+        answers: Mapping[str, Tree] = answer.get("claims") or {}
+        by_uid = {claim.uid: claim for claim in claims}
+        for uid, one in answers.items():
+            if uid not in by_uid:
+                raise ClaimError(f"{method} returned result for unknown claim UID {uid}")
+            if one.get("error"):
+                raise ClaimError(f"{method} failed for ResourceClaim {by_uid[uid].name}: {one['error']}")
+        if missing := len(claims) - len(answers):
+            raise ClaimError(f"{method} skipped {missing} ResourceClaims")
+        return answers
 
     async def unprepare(self, pod_uid: str) -> None:
         """Gives back what a pod had; claims that no other pod has leave the node. Raises ClaimError."""
         async with self._lock:
-            for key, prepared in list(self._prepared.items()):
-                if pod_uid not in prepared.pods:
-                    continue
-                if prepared.pods == {pod_uid}:
-                    claim = {"namespace": prepared.namespace, "uid": prepared.uid, "name": prepared.name}
-                    for driver in prepared.drivers:
-                        answer = await self._ask(driver, "NodeUnprepareResources", {"claims": [claim]})
-                        if why := ((answer.get("claims") or {}).get(prepared.uid) or {}).get("error"):
-                            raise ClaimError(f"NodeUnprepareResources failed for ResourceClaim {prepared.name}: {why}")
+            mine = {key: prepared for key, prepared in self._prepared.items() if pod_uid in prepared.pods}
+            last = {key: prepared for key, prepared in mine.items() if prepared.pods == {pod_uid}}
+            by_driver: dict[str, list[Prepared]] = {}
+            for prepared in last.values():
+                for driver in prepared.drivers:
+                    by_driver.setdefault(driver, []).append(prepared)
+            for driver, claims in by_driver.items():
+                await self._ask(driver, "NodeUnprepareResources", claims)
+            for key, prepared in mine.items():
+                if key in last:
                     del self._prepared[key]
                 else:
                     prepared.pods.discard(pod_uid)
+            if mine:
                 self._keep()
 
     def _keep(self) -> None:
         held = [
             {
                 "namespace": each.namespace, "name": each.name, "uid": each.uid, "drivers": each.drivers,
-                "devices": each.devices, "pods": sorted(each.pods),
+                "pods": sorted(each.pods), "done": each.done,
             }
             for each in self._prepared.values()
         ]  # fmt: skip
         with suppress(OSError):
             self._file.write_bytes(orjson.dumps(held))
 
+    # -- containers
 
-def _ids(devices: Iterable[Tree], request: str) -> Iterable[str]:
-    """The names of a request's devices; of all where none is named, or the driver does not say whose they are."""
-    for device in devices:
+    def of(self, pod: Obj, container: Obj) -> Tree:
+        """What a container is given with its claims: `envs`, `mounts` and `devices` as the CRI has them. Raises CdiError
+        and ClaimError."""
+        ids: list[str] = []
+        for name, request in _wanted(pod, container):
+            prepared = self._prepared.get((pod["metadata"]["namespace"], name))
+            if prepared is None:
+                raise ClaimError(f"unable to get claim info for ResourceClaim {name}")
+            for _, device in _of_request(prepared, request):
+                ids += device.get("cdi_device_ids") or ()
+        if not ids:
+            return {"envs": {}, "mounts": [], "devices": []}
+        return cdi.edits_of(dict.fromkeys(ids), self._folders)
+
+    def pod_devices(self, pod: Obj, container: Obj) -> Iterator[tuple[Prepared, list[tuple[str, Tree]]]]:
+        """The claims of a container, each with (driver, device) of those that it uses."""
+        for name, request in _wanted(pod, container):
+            if (prepared := self._prepared.get((pod["metadata"]["namespace"], name))) is not None:
+                yield prepared, list(_of_request(prepared, request))
+
+    # -- health
+
+    def status(self, pod: Obj, container: Obj) -> list[Obj]:
+        """`allocatedResourcesStatus` of a container: how the devices of its claims are."""
+        made: list[Obj] = []
+        names: Mapping[str, str] = {}
+        with suppress(ClaimError):
+            names = claim_names(pod)
+        for each in (container.get("resources") or {}).get("claims") or ():
+            prepared = self._prepared.get((pod["metadata"]["namespace"], names.get(each["name"], "")))
+            if prepared is None:
+                continue
+            request = each.get("request") or ""
+            found = {one["resourceID"]: one for one in self._resources(_of_request(prepared, request))}
+            if found:
+                shown = f"claim:{each['name']}" + (f"/{request}" if request else "")
+                made.append({"name": shown, "resources": [found[id] for id in sorted(found)]})
+        return made
+
+    def _resources(self, devices: Iterable[tuple[str, Tree]]) -> Iterator[Obj]:
+        for driver, device in devices:
+            place = (device.get("pool_name", ""), device.get("device_name", ""))
+            health = self.drivers.health.of(driver, place, self._world.now())
+            id = (device.get("cdi_device_ids") or [f"{driver}/{place[0]}/{place[1]}"])[0]
+            yield {
+                "resourceID": id,
+                "health": health.state,
+                **({"message": health.message} if health.message else {}),
+            }
+
+    def _health_changed(self, driver: str, places: set[Place]) -> None:
+        for prepared in self._prepared.values():
+            devices = prepared.drivers.get(driver, ())
+            if any((d.get("pool_name", ""), d.get("device_name", "")) in places for d in devices):
+                for uid in prepared.pods:
+                    self._ill(uid)
+
+
+def _wanted(pod: Obj, container: Obj) -> Iterator[tuple[str, str]]:
+    """(claim, request; "" for all of it) of a container, those for its extended resources among them. Raises ClaimError."""
+    wanted = (container.get("resources") or {}).get("claims") or ()
+    names = claim_names(pod) if wanted else {}
+    for each in wanted:
+        if name := names.get(each["name"]):
+            yield name, each.get("request") or ""
+    extended = extended_claim(pod)
+    for mapping in extended.get("requestMappings") or ():
+        if mapping["containerName"] == container["name"]:
+            yield extended["resourceClaimName"], mapping["requestName"]
+
+
+def _of_request(prepared: Prepared, request: str) -> Iterator[tuple[str, Tree]]:
+    """A request's devices; all where none is named, or the driver does not say whose they are."""
+    base = request.partition("/")[0]
+    for driver, device in prepared.devices:
         names = [name.partition("/")[0] for name in device.get("request_names") or ()]
-        if not request or not names or request in names:
-            yield from device.get("cdi_device_ids") or ()
+        if not base or not names or base in names:
+            yield driver, device
