@@ -88,6 +88,7 @@ class Proxy:
         target, serving = self._target()
         text = rules.base(settings) + rules.change(settings, rules.Ruleset(), target)
         await asyncio.to_thread(nft.apply, text)
+        routes.timeouts()  # the rules have made the kernel follow connections
         self._applied = target
         await self._servers.start(self._config.health_port, self._config.metrics_port)
         await self._follow_up(serving)

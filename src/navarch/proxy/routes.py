@@ -8,6 +8,7 @@ endpoints and reject the rest; local programs reach services with the node's add
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -24,6 +25,13 @@ def guard(pod_cidr: str, service_cidr: str, node_ip: str) -> None:
 def forwarding() -> None:
     """Lets the kernel route between pods and the world."""
     _sysctl("net/ipv4/ip_forward", "1")
+
+
+def timeouts() -> None:
+    """How long the kernel remembers quiet TCP connections: upstream's values, which clients of Services reckon with."""
+    for state, seconds in (("established", 86400), ("close_wait", 3600)):
+        with suppress(OSError):  # read-only in some containers, and then as the machine has it
+            _sysctl(f"net/netfilter/nf_conntrack_tcp_timeout_{state}", str(seconds))
 
 
 def loopback(bridge: str) -> bool:

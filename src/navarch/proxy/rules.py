@@ -13,6 +13,9 @@ service's address outside that range (`refused`).
 
 Host ports answer on the loopback address too. Such packets need a source that pods can answer to, and the bridge a setting
 (routes.loopback) under which pods could reach what listens on the node's loopback: they are kept from that first of all.
+
+What belongs to no connection that the kernel knows (a late packet, outside the window) is not passed to or from pods: untranslated, it
+would make the other side reset a connection that is well.
 """
 
 from __future__ import annotations
@@ -177,6 +180,8 @@ table ip {settings.table} {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
+    ip saddr {pods} ct state invalid drop
+    ip daddr {pods} ct state invalid drop
     ip daddr {services} goto refuse
     ip daddr . meta l4proto . th dport @refused goto refuse
   }}

@@ -176,5 +176,9 @@ def test_another_timeout_of_affinity_is_another_set() -> None:
     )
 
 
+def test_packets_of_no_connection_do_not_reach_pods() -> None:
+    assert rules.base(SETTINGS).count("10.244.0.0/16 ct state invalid drop") == 2
+
+
 def test_pods_are_kept_from_the_nodes_loopback() -> None:
     assert 'iifname "nv0" ip daddr 127.0.0.0/8 drop' in rules.base(SETTINGS)
