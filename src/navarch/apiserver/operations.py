@@ -85,7 +85,7 @@ class Operations:
             except StatusError as err:
                 if err.code != 400:
                     raise
-                raise patch.unfit(patched, err.message) from None
+                raise patch.unfit(patched, err.message, err.__cause__) from None
             check_name(obj["metadata"], call.name)
             dedupe_owners(obj["metadata"], call.warnings, admitted=True)
             return await self._owned(registry, call, existing, obj)

@@ -16,6 +16,7 @@ from navarch.machinery.patch.json_patch import go_kind
 from navarch.machinery.patch.merge import apply as apply_merge_patch
 from navarch.machinery.patch.strategic import apply as apply_strategic_patch
 from navarch.machinery.patch.strategic import go_text
+from navarch.machinery.scalars import Mismatch
 from navarch.machinery.types import Obj
 
 MAX_OPERATIONS = 10_000
@@ -58,10 +59,11 @@ class Patch:
             "type map[string]interface {}"
         )
 
-    def unfit(self, patched: Any, why: str) -> StatusError:
+    def unfit(self, patched: Any, why: str, cause: BaseException | None = None) -> StatusError:
         """The 422 of a patch whose outcome is no object of the kind."""
         why = why.partition(" cannot be handled as a ")[2].partition(": ")[2] or why
         if self.type == "strategic":
+            why = cause.restoring() if isinstance(cause, Mismatch) else why
             return errors.bad_patch(go_text(self.tree), why)
         return errors.bad_patch(orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode(), why)
 

@@ -84,7 +84,11 @@ class ApiProcess:
             _held_until(ready, server.handle),
             serving.host,
             serving.port,
-            TlsConfig(certificate=serving.certificate, key=serving.key),
+            TlsConfig(
+                certificate=serving.certificate,
+                key=serving.key,
+                authorities=config.client_ca_pem + config.authentication.front_proxy_ca_pem,
+            ),
             limits=Limits(),
             request_type=Request,
             error=wire_error,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 
 RECORD = 16384
@@ -22,11 +23,15 @@ OVERHEAD = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
-    """A server's certificate chain and key (PEM files), and whether it asks clients for theirs."""
+    """A server's certificate chain and key (PEM files), and whether it asks clients for theirs.
+
+    `authorities` (PEM) are named to clients, which may choose a certificate by them (Go's, and openssl's, show them).
+    """
 
     certificate: Path
     key: Path
     ask_client: bool = True
+    authorities: bytes = b""
 
 
 class TlsError(Exception):
@@ -45,7 +50,15 @@ def server_context(config: TlsConfig) -> Any:
     context.set_alpn_select_callback(_choose_protocol)
     if config.ask_client:
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+        for authority in _authorities(config.authorities):
+            context.add_client_ca(authority)
     return context
+
+
+def _authorities(pem: bytes) -> list[x509.Certificate]:
+    """Each once, by its name: only that is told."""
+    found = x509.load_pem_x509_certificates(pem) if pem else []
+    return list({certificate.subject: certificate for certificate in found}.values())
 
 
 def _record_size(data: bytes) -> int:

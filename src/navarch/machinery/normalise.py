@@ -31,13 +31,14 @@ def normalise(schema: Schema, tree: Any, unknown: list[str] | None = None) -> An
     """Type-checks `tree`, drops nulls and unknown fields, and applies Go's presence rules and canonical texts.
 
     Takes ownership: the tree is changed in place and returned (null becomes an empty object). Paths of unknown fields
-    (`spec.containers[0].foo`) are appended to `unknown`. Raises StatusError 400 where a value has the wrong type.
+    (`spec.containers[0].foo`) are appended to `unknown`. Raises StatusError 400 where a value has the wrong type; its
+    cause is the Mismatch.
     """
     found: Found = []
     try:
         result = _compiled(schema)({} if tree is None else tree, found)
     except Mismatch as mismatch:
-        raise _refusal(schema, tree, mismatch) from None
+        raise _refusal(schema, tree, mismatch) from mismatch
     if found and unknown is not None:
         unknown.extend(path_text(path) for path in found)
     return result

@@ -54,16 +54,42 @@ _ZERO_TIME = "0001-01-01T00:00:00Z"
 class Mismatch(Exception):
     """A value that its type cannot take. `text` is what was found where `go_type` is set, else the whole message."""
 
-    def __init__(self, text: str, go_type: str = "", struct: str = "") -> None:
+    def __init__(self, text: str, go_type: str = "", struct: str = "", kind: str = "") -> None:
         super().__init__(text)
         self.text = text
         self.go_type = go_type
         self.struct = struct
+        self.kind = kind
+        """Go's kind of what was found; empty where the type reads itself (a time, an int or string)."""
         self.path: list[str | int] = []
 
     @staticmethod
     def of(value: Any, go_type: str, struct: str = "", *, show_number: bool = False) -> Mismatch:
-        return Mismatch(_described(value, show_number), go_type, struct)
+        return Mismatch(_described(value, show_number), go_type, struct, _kind(value))
+
+    @staticmethod
+    def read_itself(value: Any, go_type: str) -> Mismatch:
+        return Mismatch(_described(value, show_number=go_type != "string"), go_type)
+
+    def restoring(self) -> str:
+        """What upstream says where the tree is a patched object (converter.go) instead of a body."""
+        kind, wanted = self.kind, self.go_type
+        if not wanted:
+            return f"error decoding from json: {self.text}" if "base64" in self.text else self.text
+        if not kind:
+            return f"json: cannot unmarshal {self.text} into Go value of type {wanted}"
+        if wanted.startswith("map["):
+            return f"cannot restore map from {kind}"
+        if wanted == "[]uint8" and kind == "slice":
+            return "unrecognized type: uint8"
+        if wanted.startswith("[]"):
+            return f"cannot restore slice from {kind}"
+        if "." in wanted:
+            return f"cannot restore struct from: {kind}"
+        numbers = ("int64", "float64")
+        if kind in numbers and (wanted in (*numbers, "int32") or (kind, wanted) == ("int64", "string")):
+            return f"cannot convert {kind} to {wanted}"
+        return f"unrecognized type: {wanted}"
 
 
 def _described(value: Any, show_number: bool) -> str:
@@ -80,6 +106,11 @@ def _described(value: Any, show_number: bool) -> str:
             return "object"
         case _:
             return "null"
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "bool", str: "string", int: "int64", float: "float64", list: "slice", dict: "map"}
+    return kinds.get(type(value), "invalid")
 
 
 def _string(value: Any, found: object) -> str:
@@ -113,7 +144,9 @@ def _double(value: Any, found: object) -> int | float:
 
 
 def _int_or_string(value: Any, found: object) -> int | str:
-    return value if type(value) is str else _int32(value, found)
+    if type(value) is str or (type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF):
+        return value
+    raise Mismatch.read_itself(value, "int32")
 
 
 def _bytes(value: Any, found: object) -> str:
@@ -150,7 +183,7 @@ def _amount(value: Any, found: object) -> str:
 
 def _duration(value: Any, found: object) -> str:
     if type(value) is not str:
-        raise Mismatch.of(value, "string")
+        raise Mismatch.read_itself(value, "string")
     if not _GO_DURATION.fullmatch(value):
         raise Mismatch(f"time: invalid duration {orjson.dumps(value).decode()}")
     return value
@@ -158,13 +191,13 @@ def _duration(value: Any, found: object) -> str:
 
 def _time(value: Any, found: object) -> str | None:
     if type(value) is not str:
-        raise Mismatch.of(value, "string")
+        raise Mismatch.read_itself(value, "string")
     return canonical_time(value)
 
 
 def _micro_time(value: Any, found: object) -> str | None:
     if type(value) is not str:
-        raise Mismatch.of(value, "string")
+        raise Mismatch.read_itself(value, "string")
     return canonical_micro_time(value)
 
 

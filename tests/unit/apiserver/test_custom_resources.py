@@ -288,8 +288,53 @@ async def test_schemas_are_published() -> None:
         schema = document["components"]["schemas"]["com.example.v1.Widget"]
         assert schema["x-kubernetes-group-version-kind"] == [{"group": GROUP, "version": "v1", "kind": "Widget"}]
         assert schema["properties"]["spec"]["properties"]["size"]["default"] == 3
+        assert "x-kubernetes-selectable-fields" not in schema
         old = await r.good("GET", "/openapi/v2")
         assert "com.example.v1.Widget" in old["definitions"]
         await r.good("DELETE", f"{DEFINITIONS}/widgets.{GROUP}")
         await r.gone(f"{DEFINITIONS}/widgets.{GROUP}")
         assert "com.example.v1.Widget" not in (await r.good("GET", "/openapi/v2"))["definitions"]
+
+
+async def test_what_clients_of_version_2_would_refuse_is_not_told_them() -> None:
+    """They take an object with fields for one without others, and know neither `nullable` nor lists of anything."""
+    part = {"type": "string", "nullable": True}
+    own = {
+        "type": "object",
+        "required": ["part", "whole"],
+        "properties": {
+            "part": part,
+            "whole": {
+                "type": "object",
+                "x-kubernetes-embedded-resource": True,
+                "properties": {"spec": {"type": "object"}},
+            },
+            "any": {
+                "type": "object",
+                "x-kubernetes-embedded-resource": True,
+                "x-kubernetes-preserve-unknown-fields": True,
+            },
+            "list": {"type": "array", "x-kubernetes-preserve-unknown-fields": True, "items": {"type": "string"}},
+        },
+    }
+    async with rig() as r:
+        given = version(spec=own, selectableFields=[{"jsonPath": ".status.phase"}])
+        given["schema"]["openAPIV3Schema"]["properties"]["status"] = {
+            "type": "object",
+            "properties": {"phase": {"type": "string"}},
+        }
+        await r.define(definition(given))
+        schema = (await r.good("GET", "/openapi/v2"))["definitions"]["com.example.v1.Widget"]
+        spec = schema["properties"]["spec"]
+        assert schema["x-kubernetes-selectable-fields"] == [{"fieldPath": "status.phase"}]
+        assert spec["required"] == ["whole"]
+        assert spec["properties"]["whole"]["required"] == ["kind", "apiVersion"]
+        assert set(spec["properties"]["whole"]["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
+        assert "type" not in spec["properties"]["list"] and "properties" not in spec["properties"]["any"]
+        given["schema"]["openAPIV3Schema"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        del given["selectableFields"]
+        await r.good("PATCH", f"{DEFINITIONS}/widgets.{GROUP}", {"spec": definition(given)["spec"]})
+        kinds = [{"group": GROUP, "version": "v1", "kind": "Widget"}]
+        wanted = {"type": "object", "x-kubernetes-group-version-kind": kinds}
+        found = await r.until("/openapi/v2", lambda a: "properties" not in a["definitions"]["com.example.v1.Widget"])
+        assert found["definitions"]["com.example.v1.Widget"] == wanted

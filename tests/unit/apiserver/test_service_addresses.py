@@ -117,3 +117,24 @@ async def test_a_start_mends_what_does_not_agree() -> None:
         found = await holders(server)
         assert found.get(address) == "a"
         assert orphan not in found
+
+
+async def test_a_patched_address_is_the_whole_address() -> None:
+    """What was allocated goes along with the field that a client without knowledge of it has changed."""
+    async with api_server() as server:
+        await make(server, "a", clusterIP="None", selector={"app": "a"})
+        with pytest.raises(StatusError) as caught:
+            await server.system.patch(SERVICES, "a", {"spec": {"clusterIP": "10.96.0.77"}}, "default")
+        assert caught.value.code == 422
+        assert "spec.clusterIPs[0]" in caught.value.message and "may not change once set" in caught.value.message
+
+
+async def test_a_node_port_stays_with_its_ports_name() -> None:
+    async with api_server() as server:
+        ports = [{"name": "http", "port": 80}, {"name": "more", "port": 81}]
+        made = await make(server, "a", type="NodePort", ports=ports)
+        given = [port["nodePort"] for port in made["spec"]["ports"]]
+        ports = [{"name": "more", "port": 80}, {"name": "http", "port": 8080, "protocol": "UDP"}]
+        spec = {"type": "NodePort", "ports": ports}
+        changed = await server.system.update(SERVICES, {"metadata": {"name": "a"}, "spec": spec}, "default")
+        assert [port["nodePort"] for port in changed["spec"]["ports"]] == given[::-1]

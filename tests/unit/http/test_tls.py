@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 from tests.support.requests import Authority
 
 from navarch.http.client import Pool
@@ -36,3 +38,28 @@ async def test_bodies_of_any_size_arrive_whole(tmp_path: Path, body: bytes) -> N
 
 def echo(request: Request) -> Response:
     return Response(200, request.body)
+
+
+async def test_clients_are_told_whose_certificates_are_taken(tmp_path: Path) -> None:
+    """Some choose by that which certificate they show."""
+    authority, other = Authority("one"), Authority("another")
+    certificate, key = tmp_path / "crt", tmp_path / "key"
+    for path, pem in zip((certificate, key), authority.server(), strict=True):
+        path.write_bytes(pem)
+    tls = TlsConfig(certificate=certificate, key=key, authorities=authority.pem + other.pem + authority.pem)
+    server = await serve(echo, "127.0.0.1", 0, tls)
+
+    def names() -> list[str]:
+        connection = SSL.Connection(
+            SSL.Context(SSL.TLS_CLIENT_METHOD), socket.create_connection(("127.0.0.1", server.port))
+        )
+        connection.set_connect_state()
+        connection.do_handshake()
+        found = [name.CN for name in connection.get_client_ca_list()]
+        connection.close()
+        return found
+
+    try:
+        assert await asyncio.to_thread(names) == ["one", "another"]
+    finally:
+        await server.close(0.1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
 from navarch.api.schemas import schema
 from navarch.machinery.decode import duplicate_keys, normalise, parse_json, strict_error, strict_errors
 from navarch.machinery.errors import StatusError
+from navarch.machinery.scalars import Mismatch
 
 POD = "io.k8s.api.core.v1.Pod"
 DEPLOYMENT = "io.k8s.api.apps.v1.Deployment"
@@ -96,6 +99,34 @@ def test_a_wrong_type_is_a_400_in_gos_words(definition: str, body: bytes, why: s
         normalise(schema(definition), parse_json(body))
     assert caught.value.code == 400
     assert caught.value.message == f'{kind} in version "v1" cannot be handled as a {kind}: {why}'
+
+
+@pytest.mark.parametrize(
+    ("definition", "tree", "why"),
+    [
+        (POD, {"metadata": {"labels": "x"}}, "cannot restore map from string"),
+        (POD, {"metadata": {"labels": {"a": 1}}}, "cannot convert int64 to string"),
+        (POD, {"metadata": {"labels": {"a": True}}}, "unrecognized type: string"),
+        (POD, {"metadata": {"creationTimestamp": 5}}, "json: cannot unmarshal number into Go value of type string"),
+        (POD, {"spec": []}, "cannot restore struct from: slice"),
+        (POD, {"spec": {"containers": {}}}, "cannot restore slice from map"),
+        (DEPLOYMENT, {"spec": {"replicas": "x"}}, "unrecognized type: int32"),
+        (DEPLOYMENT, {"spec": {"replicas": 1.5}}, "cannot convert float64 to int32"),
+        (DEPLOYMENT, {"spec": {"paused": 1}}, "unrecognized type: bool"),
+        (
+            DEPLOYMENT,
+            {"spec": {"strategy": {"rollingUpdate": {"maxSurge": {}}}}},
+            "json: cannot unmarshal object into Go value of type int32",
+        ),
+        (SECRET, {"data": {"a": "%%"}}, "error decoding from json: illegal base64 data at input byte 0"),
+        (SECRET, {"data": {"a": ["x"]}}, "unrecognized type: uint8"),
+    ],
+)
+def test_a_wrong_type_in_a_patched_object_has_other_words(definition: str, tree: Any, why: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        normalise(schema(definition), tree)
+    assert isinstance(caught.value.__cause__, Mismatch)
+    assert caught.value.__cause__.restoring() == why
 
 
 def test_unknown_fields_are_pruned_and_named() -> None:

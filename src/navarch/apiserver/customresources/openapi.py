@@ -34,9 +34,7 @@ def definitions(kind: CustomKind, version: str, *, old: bool = False) -> dict[st
     """The object's and the list's definition, by name, with references as version 2 has them. `old`: for Swagger 2.0."""
     group, whole = kind.resource.group, kind.whole
     name = definition_name(group, version, whole.kind)
-    shape = _published(kind.schema_of(version), old)
-    root = _resource(shape, f"{_META}ObjectMeta")
-    root["x-kubernetes-group-version-kind"] = [{"group": group, "version": version, "kind": whole.kind}]
+    root = {**_published(kind.schema_of(version), old), **_extensions(kind, version, whole.kind)}
     items = {
         "description": f"List of {whole.plural}. More info: {_LISTS}",
         "type": "array",
@@ -51,12 +49,20 @@ def definitions(kind: CustomKind, version: str, *, old: bool = False) -> dict[st
             "items": items,
             "metadata": {"description": LIST_METADATA, "$ref": f"{_META}ListMeta"},
         },
-        "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": whole.list_kind}],
+        **_extensions(kind, version, whole.list_kind),
     }
     return {name: root, f"{name}List": listed}
 
 
 _LISTS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+
+
+def _extensions(kind: CustomKind, version: str, name: str) -> Obj:
+    found: Obj = {"x-kubernetes-group-version-kind": [{"group": kind.resource.group, "version": version, "kind": name}]}
+    selectable = kind.by_version[version].fields
+    if selectable is not None and (fields := selectable({})):
+        found["x-kubernetes-selectable-fields"] = [{"fieldPath": field} for field in fields]
+    return found
 
 
 def _resource(shape: Obj, metadata: str) -> Obj:
@@ -67,10 +73,10 @@ def _resource(shape: Obj, metadata: str) -> Obj:
 
 
 def _published(schema: Any, old: bool) -> Obj:
-    out = _walk(schema, _older if old else _same, root=True)
-    if old and out.get("x-kubernetes-preserve-unknown-fields"):
-        return {"description": out["description"]} if "description" in out else {}
-    return out
+    """The whole object. To a client of version 2 any field, be it `kind`, says that there are no others."""
+    if old and schema.get("x-kubernetes-preserve-unknown-fields"):
+        return {"type": "object"}
+    return _resource(_walk(schema, _older if old else _same, root=True), f"{_META}ObjectMeta")
 
 
 Change = Callable[[Obj], Obj]
@@ -82,9 +88,7 @@ def _same(node: Obj) -> Obj:
 
 def _older(node: Obj) -> Obj:
     """What a client of version 2 must not be told: it would refuse what the server takes."""
-    out = {k: v for k, v in node.items() if k not in ("oneOf", "anyOf", "not", "nullable")}
-    for junctor in ("allOf",):
-        out.pop(junctor, None)
+    out = {k: v for k, v in node.items() if k not in ("allOf", "oneOf", "anyOf", "not", "nullable")}
     if node.get("nullable"):
         for name in ("type", "items", "properties"):
             out.pop(name, None)
@@ -93,6 +97,11 @@ def _older(node: Obj) -> Obj:
             out.pop(name, None)
         if out.get("type") == "object":
             out.pop("type")
+    if "items" not in out and out.get("type") == "array":
+        out.pop("type")
+    properties: Obj = node.get("properties") or {}
+    if "required" in out:
+        out["required"] = [name for name in out["required"] if not properties.get(name, {}).get("nullable")]
     if node.get("x-kubernetes-int-or-string"):
         out.pop("type", None)
     return out
@@ -101,7 +110,7 @@ def _older(node: Obj) -> Obj:
 def _walk(schema: Any, change: Change, root: bool = False) -> Obj:
     if not isinstance(schema, dict):
         return {}
-    out: Obj = dict(schema)
+    out = dict(change(schema))
     for name in ("items", "additionalProperties", "not"):
         if isinstance(out.get(name), dict):
             out[name] = _walk(out[name], change)
@@ -110,6 +119,7 @@ def _walk(schema: Any, change: Change, root: bool = False) -> Obj:
             out[name] = [_walk(one, change) for one in out[name]]
     if out.get("properties"):
         out["properties"] = {name: _walk(one, change) for name, one in out["properties"].items()}
-    if out.get("x-kubernetes-embedded-resource") and not root:
+    if out.get("x-kubernetes-embedded-resource") and out.get("type") and not root:
         out = _resource(out, f"{_META}ObjectMeta")
-    return change(out)
+        out["required"] = list(dict.fromkeys([*(out.get("required") or ()), "kind", "apiVersion"]))
+    return out

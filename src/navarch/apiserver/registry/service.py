@@ -276,24 +276,22 @@ def _node_ports(service: Obj) -> list[int]:
 
 
 def _carry_allocated(spec: Obj, old: Obj) -> None:
-    """What an update does not mention stays allocated to it (patchAllocatedValues)."""
+    """What an update does not mention stays allocated to it (patchAllocatedValues, normalizeClusterIPs)."""
     both = spec.get("type") != "ExternalName" and old.get("type") != "ExternalName"
     if both:
         for field in ("clusterIP", "clusterIPs"):
             if not spec.get(field) and old.get(field):
                 spec[field] = old[field]
+        if spec.get("clusterIP") != old.get("clusterIP") and spec.get("clusterIPs") == old.get("clusterIPs"):
+            spec["clusterIPs"] = [spec["clusterIP"]]
         for field in ("ipFamilies", "ipFamilyPolicy"):
             if not spec.get(field) and old.get(field):
                 spec[field] = old[field]
     if _wants_node_ports(spec) and _wants_node_ports(old):
-        numbers = {
-            (p.get("protocol", "TCP"), p.get("port")): p["nodePort"]
-            for p in old.get("ports") or ()
-            if p.get("nodePort")
-        }
+        numbers = {p.get("name", ""): p["nodePort"] for p in old.get("ports") or () if p.get("nodePort")}
         used = {p.get("nodePort") for p in spec.get("ports") or ()}
         for port in spec.get("ports") or ():
-            number = numbers.get((port.get("protocol", "TCP"), port.get("port")))
+            number = numbers.get(port.get("name", ""))
             if number and not port.get("nodePort") and number not in used:
                 port["nodePort"] = number
     elif not _wants_node_ports(spec) and _wants_node_ports(old):
