@@ -21,6 +21,10 @@ class Driver:
 
     def __init__(self, name: str, folder: Path, registry: Path, capabilities: tuple[int, ...] = (STAGE,)) -> None:
         self.name, self._folder, self._registry, self._capabilities = name, folder, registry, capabilities
+        self.limit = 7
+        """Volumes that the node may have."""
+        self.refuses: dict[str, grpc.StatusCode] = {}
+        """Method -> how it is refused."""
         self.asked: list[tuple[str, Tree]] = []
         self.registered: Tree | None = None
         self._servers: list[Any] = []
@@ -56,6 +60,8 @@ class Driver:
 
     async def _answer(self, method: str, request: Tree, context: Any) -> Tree:
         self.asked.append((method, request))
+        if method in self.refuses:
+            await context.abort(self.refuses[method], "it is refused")
         match method:
             case "GetInfo":
                 return {"type": "CSIPlugin", "name": self.name, "endpoint": str(self._folder / "csi.sock")}
@@ -63,7 +69,7 @@ class Driver:
                 self.registered = request
             case "NodeGetInfo":
                 zone = {"segments": {f"topology.{self.name}/zone": "a"}}
-                return {"node_id": "id-1", "max_volumes_per_node": 7, "accessible_topology": zone}
+                return {"node_id": "id-1", "max_volumes_per_node": self.limit, "accessible_topology": zone}
             case "NodeGetCapabilities":
                 return {"capabilities": [{"rpc": {"type": each}} for each in self._capabilities]}
             case "NodePublishVolume":

@@ -66,7 +66,15 @@ class KubeletAgent:
             config.root, client, world, config.node_name, self.kubelet.wake
         )
         self.csi = CsiRegistry(config.root, config.node_name, client, world, self._node, {"DRAPlugin": claims})
-        mounts = CsiVolumes(config.root, config.node_name, client, self.csi, self.kubelet.status_changed)
+        mounts = CsiVolumes(
+            config.root,
+            config.node_name,
+            client,
+            self.csi,
+            world,
+            self.kubelet.status_changed,
+            self.recorder.emit,
+        )
         self.kubelet.volumes_in_use = mounts.in_use
         look, allocatable = self.kubelet.sources.look, self.kubelet.allocatable
         volumes = VolumeManager(config.root, look, client, world, allocatable, images, mounts)

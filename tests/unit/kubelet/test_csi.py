@@ -11,12 +11,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import orjson
 import pytest
 from tests.support.apiserver import api_server
 from tests.support.csidriver import Driver
 
 from navarch.client.interface import Client
-from navarch.client.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
+from navarch.client.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+)
 from navarch.kubelet.csi.registry import CSI_NODES, NODE_IDS, CsiRegistry
 from navarch.kubelet.csi.volumes import ATTACHMENTS, DRIVERS, CsiVolumes, attachment_name
 from navarch.kubelet.csi.wire import EXPAND, STAGE
@@ -33,8 +42,12 @@ SOURCE = {"driver": NAME, "volumeHandle": "handle", "fsType": "ext4", "volumeAtt
 class Node:
     def __init__(self, root: Path, client: Client, registry: CsiRegistry, driver: Driver) -> None:
         self.client, self.registry, self.driver, self.root = client, registry, driver, root
-        self.csi = CsiVolumes(root, "n", client, registry)
+        self.said: list[tuple[str, str]] = []
+        self.csi = CsiVolumes(root, "n", client, registry, RealWorld(), emit=self.emit)
         self.manager = VolumeManager(root, lambda *_: None, client, RealWorld(), csi=self.csi)
+
+    def emit(self, about: dict[str, Any], kind: str, reason: str, message: str) -> None:
+        self.said.append((about["metadata"]["name"], reason))
 
     async def volume(self, name: str = "v", **source: Any) -> None:
         """A persistent volume of the driver and its claim, bound."""
@@ -125,7 +138,9 @@ async def test_a_volume_is_staged_once_published_to_each_pod_and_taken_away(node
 
 
 async def test_a_volume_of_the_pods_own_needs_no_attaching_and_learns_of_its_pod(node: Node) -> None:
-    await node.client.create(DRIVERS, {"metadata": {"name": NAME}, "spec": {"podInfoOnMount": True}})
+    await node.client.create(
+        DRIVERS, {"metadata": {"name": NAME}, "spec": {"podInfoOnMount": True, "volumeLifecycleModes": ["Ephemeral"]}}
+    )
     secret = {"metadata": {"name": "s"}, "data": {"key": base64.b64encode(b"value").decode()}}
     await node.client.create(SECRETS, secret, NS)
     source = {"csi": {"driver": NAME, "volumeAttributes": {"a": "b"}, "nodePublishSecretRef": {"name": "s"}}}
@@ -150,14 +165,17 @@ async def test_what_has_grown_is_made_use_of(node: Node) -> None:
     path = (await node.manager.mount(pod("u1")))["data"].path
     assert not node.driver.requests("NodeExpandVolume")
     pending = {"type": "FileSystemResizePending", "status": "True"}
+    sizes = {"allocatedResources": {"storage": "2Gi"}, "allocatedResourceStatuses": {"storage": "NodeResizePending"}}
     await node.client.patch(PERSISTENT_VOLUMES, "v", {"spec": {"capacity": {"storage": "2Gi"}}})
-    told = {"status": {"conditions": [pending]}}
+    told = {"status": {"conditions": [pending], **sizes}}
     await node.client.patch(PERSISTENT_VOLUME_CLAIMS, "v", told, NS, subresource="status")
     await node.manager.mount(pod("u1"))
     (asked,) = node.driver.requests("NodeExpandVolume")
     assert asked["volume_path"] == path and asked["capacity_range"] == {"required_bytes": 2 << 30}
     status = (await node.client.get(PERSISTENT_VOLUME_CLAIMS, "v", NS))["status"]
     assert status["capacity"] == {"storage": "2Gi"} and "conditions" not in status
+    assert "allocatedResourceStatuses" not in status
+    assert node.said == [("pod-u1", "FileSystemResizeSuccessful"), ("v", "FileSystemResizeSuccessful")]
     await node.manager.unmount("u1")
 
 
@@ -170,3 +188,76 @@ async def test_a_drivers_refusal_and_its_absence_are_passed_on(node: Node) -> No
         await node.manager.mount(pod("u2", {"csi": {"driver": "other"}}))
     with pytest.raises(StatusError):
         await node.client.get(ATTACHMENTS, attachment_name(SOURCE, "n"))
+
+
+async def test_a_claim_says_that_its_volume_cannot_grow(node: Node) -> None:
+    await node.client.create(DRIVERS, {"metadata": {"name": NAME}, "spec": {"attachRequired": False}})
+    await node.volume()
+    await node.manager.mount(pod("u1"))
+    node.driver.refuses["NodeExpandVolume"] = grpc.StatusCode.OUT_OF_RANGE
+    await node.client.patch(PERSISTENT_VOLUMES, "v", {"spec": {"capacity": {"storage": "2Gi"}}})
+    sizes = {"allocatedResources": {"storage": "2Gi"}, "allocatedResourceStatuses": {"storage": "NodeResizePending"}}
+    await node.client.patch(PERSISTENT_VOLUME_CLAIMS, "v", {"status": sizes}, NS, subresource="status")
+    for _ in range(2):
+        await node.manager.mount(pod("u1"))
+    status = (await node.client.get(PERSISTENT_VOLUME_CLAIMS, "v", NS))["status"]
+    assert status["allocatedResourceStatuses"] == {"storage": "NodeResizeInfeasible"}
+    (condition,) = status["conditions"]
+    assert condition["type"] == "NodeResizeError" and "OutOfRange" in condition["message"]
+    assert len(node.driver.requests("NodeExpandVolume")) == 1 and node.said == [("pod-u1", "VolumeResizeFailed")]
+    await node.manager.unmount("u1")
+
+
+async def test_a_driver_that_wants_that_is_told_again_of_a_volume_with_fresh_tokens(node: Node) -> None:
+    requests = [{"audience": "vault", "expirationSeconds": 600}]
+    spec = {"requiresRepublish": True, "tokenRequests": requests, "attachRequired": False}
+    await node.client.create(DRIVERS, {"metadata": {"name": NAME}, "spec": spec})
+    meta = {"name": "pod-u1", "namespace": NS}
+    for resource, body in ((SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}), (PODS, {"metadata": meta})):
+        body |= {"spec": {"containers": [{"name": "c", "image": "x"}]}} if resource is PODS else {}
+        made = await node.client.create(resource, body, NS)
+    uid = made["metadata"]["uid"]
+    wanted = {**pod(uid), "metadata": {**meta, "uid": uid}}
+    await node.volume()
+    for _ in range(2):
+        await node.manager.mount(wanted)
+    first, second = node.driver.requests("NodePublishVolume")
+    key = "csi.storage.k8s.io/serviceAccount.tokens"
+    assert set(orjson.loads(first["volume_context"][key])) == {"vault"} and key not in first.get("secrets", {})
+    assert second["target_path"] == first["target_path"] and key in second["volume_context"]
+    assert len(node.driver.requests("NodeStageVolume")) == 1
+    patch = {"spec": {"serviceAccountTokenInSecrets": True}}
+    await node.client.patch(DRIVERS, NAME, patch)
+    await node.manager.mount(wanted)
+    third = node.driver.requests("NodePublishVolume")[2]
+    assert key in third["secrets"] and key not in third["volume_context"]
+    await node.manager.unmount(uid)
+
+
+async def test_a_driver_makes_only_volumes_of_the_kinds_that_it_names(node: Node) -> None:
+    source = {"csi": {"driver": NAME}}
+    with pytest.raises(
+        VolumeError, match=r'volume mode "Ephemeral" not supported by driver .* \(no CSIDriver object\)'
+    ):
+        await node.manager.mount(pod("u1", source))
+    await node.client.create(DRIVERS, {"metadata": {"name": NAME}, "spec": {}})
+    with pytest.raises(VolumeError, match=r'only supports \["Persistent"\]'):
+        await node.manager.mount(pod("u1", source))
+
+
+async def test_how_many_volumes_a_node_may_have_is_asked_anew_when_it_is_full(node: Node) -> None:
+    await node.volume()
+    node.driver.limit = 3
+    name = attachment_name(SOURCE, "n")
+    spec = {"attacher": NAME, "nodeName": "n", "source": {"persistentVolumeName": "v"}}
+    await node.client.create(ATTACHMENTS, {"metadata": {"name": name}, "spec": spec})
+    failed = {"status": {"attached": False, "attachError": {"message": "full", "errorCode": 8}}}
+    await node.client.patch(ATTACHMENTS, name, failed, subresource="status")
+    with pytest.raises(VolumeError, match="full"):
+        await node.manager.mount(pod("u1"))
+    for _ in range(200):
+        (entry,) = (await node.client.get(CSI_NODES, "n"))["spec"]["drivers"]
+        if entry["allocatable"] == {"count": 3}:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(entry)

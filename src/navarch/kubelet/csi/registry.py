@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
 
 log = logging.getLogger(__name__)
+CSI_DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", namespaced=False)
 CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", namespaced=False)
 NODE_IDS = "csi.volume.kubernetes.io/nodeid"
 RELIST_SECONDS = 60.0
@@ -91,6 +92,8 @@ class CsiRegistry:
         self._drivers: dict[str, Driver] = {}
         self._sockets: dict[Path, tuple[str, str, Path]] = {}
         """Socket -> type and name of the plugin that registered by it, and where it is spoken to."""
+        self._looked: dict[str, float] = {}
+        """Driver -> when it was last asked how many volumes the node may have."""
         self._poke = asyncio.Event()
         self._watch: FolderWatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -123,7 +126,8 @@ class CsiRegistry:
                     published = True
                 if not await self.look():
                     wait = RETRY_SECONDS
-            except (StatusError, ConnectionError, OSError) as error:
+                wait = min(wait, await self._renew_due())
+            except (PluginError, StatusError, ConnectionError, OSError) as error:
                 log.info("drivers are not told of yet: %s", error)
                 wait = RETRY_SECONDS
             except Exception:
@@ -131,6 +135,39 @@ class CsiRegistry:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), wait)
             self._poke.clear()
+
+    def renew(self, name: str) -> None:
+        """A driver is to be asked at once how many volumes the node may have."""
+        if name in self._drivers:
+            self._looked[name] = float("-inf")
+            self._poke.set()
+
+    async def _renew_due(self) -> float:
+        """Asks the drivers anew that want that from time to time (nodeAllocatableUpdatePeriodSeconds), and those that were
+        said to be full; answers in how many seconds the next one is to be asked. Source: KEP-4876."""
+        wait = RELIST_SECONDS
+        for name, driver in list(self._drivers.items()):
+            since, now = self._looked.setdefault(name, self._world.now()), self._world.now()
+            period = await self._period(name)
+            if since > float("-inf") and (period is None or now < since + period):
+                wait = min(wait, since + period - now) if period is not None else wait
+                continue
+            self._looked[name] = now
+            info = await driver.node.call(NODE, "NodeGetInfo", {}, REGISTRATION_SECONDS)
+            if (limit := info.get("max_volumes_per_node", 0)) != driver.limit:
+                self._drivers[name] = replace(driver, limit=limit)
+                await self._publish(self._drivers[name], name)
+            wait = min(wait, period or wait)
+        return wait
+
+    async def _period(self, name: str) -> float | None:
+        try:
+            spec = (await self._client.get(CSI_DRIVERS, name)).get("spec") or {}
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return None
+        return spec.get("nodeAllocatableUpdatePeriodSeconds")
 
     async def look(self) -> bool:
         """Registers what has come and forgets what has gone. False where something is to be tried again."""
@@ -197,6 +234,7 @@ class CsiRegistry:
         elif any((kind, name) == (other, known) for other, known, _ in self._sockets.values()):
             return
         elif (driver := self._drivers.pop(name, None)) is not None:
+            self._looked.pop(name, None)
             await driver.node.close()
             await self._publish(None, name)
         log.info("%s %s is gone", kind, name)

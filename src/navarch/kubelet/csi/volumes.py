@@ -19,13 +19,15 @@ from typing import Any
 import orjson
 
 from navarch.client.interface import Client, Resource
-from navarch.client.resources import PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS
-from navarch.kubelet.csi import wire
+from navarch.client.resources import SECRETS, SERVICE_ACCOUNTS
+from navarch.kubelet.csi import growing, wire
+from navarch.kubelet.csi.growing import Emit, Grower
 from navarch.kubelet.csi.registry import CsiRegistry, Driver
 from navarch.kubelet.csi.wire import NODE, Tree
 from navarch.kubelet.endpoint import PluginError
 from navarch.kubelet.volumes import mounting, ownership
 from navarch.kubelet.volumes.payload import VolumeError
+from navarch.machinery.clock import World
 from navarch.machinery.errors import StatusError
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
@@ -34,6 +36,8 @@ DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", namespaced=False)
 ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", namespaced=False)
 PLUGIN = "kubernetes.io~csi"
 DATA = "vol_data.json"
+EXHAUSTED = 8
+"""gRPC's RESOURCE_EXHAUSTED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,36 @@ def gives_group(info: Obj, wanted: Wanted) -> bool:
             return False
 
 
+def _check_lifecycle(info: Obj, wanted: Wanted) -> None:
+    """Raises VolumeError where the driver does not make volumes of this kind."""
+    mode = "Persistent" if wanted.spec is not None else "Ephemeral"
+    driver, known = wanted.source["driver"], info.get("volumeLifecycleModes")
+    if not info and mode == "Persistent":
+        return
+    if not info:
+        raise VolumeError(f'volume mode "{mode}" not supported by driver {driver} (no CSIDriver object)')
+    if mode not in (known or ("Persistent",)):
+        shown = " ".join(f'"{each}"' for each in known or ("Persistent",))
+        raise VolumeError(f'volume mode "{mode}" not supported by driver {driver} (only supports [{shown}])')
+
+
 class CsiVolumes:
     """`root` is the kubelet's. `changed` is called when other volumes are in use than before."""
 
     def __init__(
-        self, root: Path, node: str, client: Client, registry: CsiRegistry, changed: Callable[[], None] = lambda: None
+        self,
+        root: Path,
+        node: str,
+        client: Client,
+        registry: CsiRegistry,
+        world: World,
+        changed: Callable[[], None] = lambda: None,
+        emit: Emit = lambda about, kind, reason, message: None,
     ) -> None:
         self._root, self._node, self._client, self._registry, self._changed = root, node, client, registry, changed
+        self._grower = Grower(client, world, emit)
+        self._sizes: dict[tuple[str, str], str] = {}
+        """(pod uid, persistent volume) -> the size that the node has made use of."""
         self._in_use: dict[str, set[str]] = {}
         """Unique name of an attached volume -> uids of the pods that have it."""
         self._locks: dict[str, asyncio.Lock] = {}
@@ -117,8 +144,9 @@ class CsiVolumes:
     def wanted(pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> Wanted:
         return Wanted(pod, name, source, spec, read_only)
 
-    async def mount(self, wanted: Wanted, group: int | None, policy: str) -> str:
-        """Where the volume is for the pod. May be called again. Raises VolumeError."""
+    async def mount(self, wanted: Wanted, group: int | None, policy: str, again: bool = False) -> str:
+        """Where the volume is for the pod. `again`: it is there; drivers that want that are told of it once more, with
+        fresh tokens. Raises VolumeError."""
         driver = self._registry.get(wanted.source["driver"])
         if driver is None:
             name = wanted.source["driver"]
@@ -129,18 +157,24 @@ class CsiVolumes:
         async with self._locks.setdefault(wanted.handle, asyncio.Lock()):
             try:
                 info = await self._info(driver.name)
-                return await self._mount(wanted, driver, info, group, policy)
+                _check_lifecycle(info, wanted)
+                if again and not info.get("requiresRepublish"):
+                    return str(self._target(wanted))
+                return await self._mount(wanted, driver, info, group, policy, again)
             except PluginError as error:
                 raise VolumeError(f"kubernetes.io/csi: {error}") from None
 
-    async def _mount(self, wanted: Wanted, driver: Driver, info: Obj, group: int | None, policy: str) -> str:
+    async def _mount(
+        self, wanted: Wanted, driver: Driver, info: Obj, group: int | None, policy: str, again: bool
+    ) -> str:
         context: Mapping[str, str] = {}
         if wanted.spec is not None and info.get("attachRequired", True):
             context = await self._attached(wanted)
         asked = capability(wanted, driver, group)
         staging = ""
         if wanted.spec is not None and wire.STAGE in driver.capabilities:
-            staging = str(await self._stage(wanted, driver, asked, context))
+            staging = str(self._staging(wanted)) if again else str(await self._stage(wanted, driver, asked, context))
+        tokens = await self._tokens(wanted, info)
         target = self._target(wanted)
         known = target.parent / DATA if not wanted.block else target.with_name(f"{target.name}.json")
         known.parent.mkdir(parents=True, exist_ok=True)
@@ -154,8 +188,9 @@ class CsiVolumes:
             "volume_capability": asked,
             "readonly": wanted.read_only or bool(wanted.source.get("readOnly")),
             "secrets": await self._secrets(wanted.source.get("nodePublishSecretRef"), wanted.pod),
-            "volume_context": await self._volume_context(wanted, info),
+            "volume_context": self._volume_context(wanted, info),
         }
+        request["secrets" if info.get("serviceAccountTokenInSecrets") else "volume_context"] |= tokens
         await driver.node.call(NODE, "NodePublishVolume", request)
         ours = gives_group(info, wanted) and wire.MOUNT_GROUP not in driver.capabilities
         if ours and group is not None and not request["readonly"] and not wanted.block:
@@ -189,16 +224,21 @@ class CsiVolumes:
         except (StatusError, ConnectionError) as error:
             raise VolumeError(f"volume {wanted.name} is not attached yet: {error}") from None
         if not status.get("attached"):
-            why = (status.get("attachError") or {}).get("message") or "the attacher has not done it yet"
+            failed: Obj = status.get("attachError") or {}
+            if failed.get("errorCode") == EXHAUSTED:  # the node can take fewer volumes than it told of
+                self._registry.renew(wanted.source["driver"])
+            why = failed.get("message") or "the attacher has not done it yet"
             raise VolumeError(f"volume {wanted.name} is not attached yet: {why}")
         return status.get("attachmentMetadata") or {}
 
-    async def _stage(self, wanted: Wanted, driver: Driver, asked: Tree, context: Mapping[str, str]) -> Path:
+    def _staging(self, wanted: Wanted) -> Path:
         base = self._root / "plugins" / "kubernetes.io" / "csi"
         if wanted.block:
-            staging = base / "volumeDevices" / "staging" / wanted.name
-        else:
-            staging = base / driver.name / hashlib.sha256(wanted.handle.encode()).hexdigest() / "globalmount"
+            return base / "volumeDevices" / "staging" / wanted.name
+        return base / wanted.source["driver"] / hashlib.sha256(wanted.handle.encode()).hexdigest() / "globalmount"
+
+    async def _stage(self, wanted: Wanted, driver: Driver, asked: Tree, context: Mapping[str, str]) -> Path:
+        staging = self._staging(wanted)
         staging.mkdir(parents=True, exist_ok=True, mode=0o750)
         request: Tree = {
             "volume_id": wanted.handle,
@@ -229,7 +269,7 @@ class CsiVolumes:
         data: Mapping[str, str] = found.get("data") or {}
         return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
 
-    async def _volume_context(self, wanted: Wanted, info: Obj) -> dict[str, str]:
+    def _volume_context(self, wanted: Wanted, info: Obj) -> dict[str, str]:
         made = dict(wanted.source.get("volumeAttributes") or {})
         meta = wanted.pod["metadata"]
         if info.get("podInfoOnMount"):
@@ -240,10 +280,15 @@ class CsiVolumes:
                 "csi.storage.k8s.io/serviceAccount.name": wanted.pod["spec"].get("serviceAccountName") or "",
                 "csi.storage.k8s.io/ephemeral": "false" if wanted.spec is not None else "true",
             }
-        if requests := info.get("tokenRequests"):
-            tokens = {each.get("audience") or "": await self._token(wanted.pod, each) for each in requests}
-            made["csi.storage.k8s.io/serviceAccount.tokens"] = orjson.dumps(tokens).decode()
         return made
+
+    async def _tokens(self, wanted: Wanted, info: Obj) -> dict[str, str]:
+        """What the driver is told beside, where it wants tokens of the pod's service account."""
+        requests = info.get("tokenRequests")
+        if not requests:
+            return {}
+        tokens = {each.get("audience") or "": await self._token(wanted.pod, each) for each in requests}
+        return {"csi.storage.k8s.io/serviceAccount.tokens": orjson.dumps(tokens).decode()}
 
     async def _token(self, pod: Obj, asked: Obj) -> Any:
         meta = pod["metadata"]
@@ -264,13 +309,12 @@ class CsiVolumes:
 
     # -- growing
 
-    async def grow(self, wanted: Wanted, claim: Obj, volume: Obj) -> bool:
-        """The node's part where a volume has grown and what is on it has not: True where it did that. Raises VolumeError."""
-        driver = self._registry.get(wanted.source["driver"])
-        has = Quantity.of(((claim.get("status") or {}).get("capacity") or {}).get("storage", "0"))
-        size: str = (volume["spec"].get("capacity") or {}).get("storage", "0")
-        if driver is None or wire.EXPAND not in driver.capabilities or Quantity.of(size) <= has or wanted.read_only:
-            return False
+    async def grow(self, wanted: Wanted, claim: Obj, volume: Obj) -> None:
+        """The node's part where a volume has grown and what is on it has not. Raises VolumeError."""
+        driver, key = self._registry.get(wanted.source["driver"]), (wanted.pod["metadata"]["uid"], wanted.name)
+        seen = self._sizes.setdefault(key, growing.size_of(volume))
+        if driver is None or wanted.read_only or not growing.is_due(claim, volume, seen):
+            return
         try:
             staging = orjson.loads((self._target(wanted).parent / DATA).read_bytes()).get("staged", "")
         except OSError:
@@ -279,29 +323,19 @@ class CsiVolumes:
             "volume_id": wanted.handle,
             "volume_path": str(self._target(wanted)),
             "staging_target_path": staging,
-            "capacity_range": {"required_bytes": Quantity.of(size).value()},
+            "capacity_range": {"required_bytes": Quantity.of(growing.size_of(volume)).value()},
             "volume_capability": capability(wanted, driver, None),
             "secrets": await self._secrets(wanted.source.get("nodeExpandSecretRef"), wanted.pod),
         }
-        meta = claim["metadata"]
-        left = [
-            c for c in (claim.get("status") or {}).get("conditions") or () if c["type"] != "FileSystemResizePending"
-        ]
-        status = {"capacity": {"storage": size}, "conditions": left or None, "allocatedResourceStatuses": None}
-        body = {"metadata": {"uid": meta["uid"]}, "status": status}
-        try:
-            await driver.node.call(NODE, "NodeExpandVolume", request)
-            await self._client.patch(
-                PERSISTENT_VOLUME_CLAIMS, meta["name"], body, meta["namespace"], subresource="status"
-            )
-        except (PluginError, StatusError, ConnectionError) as error:
-            raise VolumeError(f"NodeExpandVolume failed for volume {wanted.name}: {error}") from None
-        return True
+        if await self._grower.grow(driver, request, wanted.pod, claim, volume):
+            self._sizes[key] = growing.size_of(volume)
 
     # -- taking away
 
     async def unmount(self, pod_uid: str) -> None:
         """All of a pod's volumes; those that no other pod has leave the node's staging, too. Raises VolumeError."""
+        for key in [key for key in self._sizes if key[0] == pod_uid]:
+            del self._sizes[key]
         for known, target in list(self._published(pod_uid)):
             try:
                 data = orjson.loads(known.read_bytes())

@@ -36,9 +36,9 @@ class Csi(Protocol):
 
     def wanted(self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> Any: ...
 
-    async def mount(self, wanted: Any, group: int | None, policy: str) -> str: ...
+    async def mount(self, wanted: Any, group: int | None, policy: str, again: bool = False) -> str: ...
 
-    async def grow(self, wanted: Any, claim: Obj, volume: Obj) -> bool: ...
+    async def grow(self, wanted: Any, claim: Obj, volume: Obj) -> None: ...
 
     async def unmount(self, pod_uid: str) -> None: ...
 
@@ -137,6 +137,8 @@ class VolumeManager:
             if key not in self._inline:
                 path = await self._through_driver(pod, volume["name"], source, None, False)
                 self._inline[key] = HostVolume(path, bool(source.get("readOnly")))
+            else:
+                await self._tell_again(pod, volume["name"], source, None, False)
             return self._inline[key]
         if "nfs" in volume:
             folder = self._folder(pod, "nfs", volume["name"])
@@ -177,7 +179,10 @@ class VolumeManager:
             await self._grow(found, pod)
         elif known.driver:
             try:
-                await self._grow(await claims.claimed(self._client, volume, pod), pod)
+                found = await claims.claimed(self._client, volume, pod)
+                await self._grow(found, pod)
+                own, spec = found.volume["metadata"]["name"], found.volume["spec"]
+                await self._tell_again(pod, own, spec["csi"], spec, found.read_only)
             except VolumeError as error:  # the pod goes on with what it has
                 log.info("volume %s of pod %s: %s", volume["name"], pod["metadata"]["name"], error)
         return known.volume
@@ -216,11 +221,18 @@ class VolumeManager:
             return str(folder)
         return await asyncio.to_thread(claims.path_of, found, group, policy)
 
-    async def _through_driver(self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> str:
+    async def _tell_again(self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool) -> None:
+        try:
+            await self._through_driver(pod, name, source, spec, read_only, again=True)
+        except VolumeError as error:  # the pod goes on with what it has
+            log.info("volume %s of pod %s: %s", name, pod["metadata"]["name"], error)
+
+    async def _through_driver(
+        self, pod: Obj, name: str, source: Obj, spec: Obj | None, read_only: bool, again: bool = False
+    ) -> str:
         assert self._csi is not None
-        security = _security(pod)
-        wanted = self._csi.wanted(pod, name, source, spec, read_only)
-        return await self._csi.mount(wanted, security.get("fsGroup"), security.get("fsGroupChangePolicy") or "Always")
+        group, policy = _security(pod).get("fsGroup"), _security(pod).get("fsGroupChangePolicy") or "Always"
+        return await self._csi.mount(self._csi.wanted(pod, name, source, spec, read_only), group, policy, again)
 
     async def _payload(self, source: str, volume: Obj, pod: Obj) -> Payload:
         namespace = pod["metadata"]["namespace"]
