@@ -6,7 +6,8 @@ Source of the rules: upstream's pkg/quota/v1, and apiserver's pkg/quota/v1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from navarch.api.podspec.resources import Amounts, aggregate, amounts, qos_class
 from navarch.api.resourcenames import is_extended, is_hugepages, is_native
@@ -55,6 +56,8 @@ STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 CLAIM_NAMES = ("persistentvolumeclaims", "requests.storage")
 DEVICE_CLASS_PREFIX = "deviceclass.resource.kubernetes.io/"
 DEVICE_CLASS = ".deviceclass.resource.k8s.io/devices"
+EXTENDED_CLAIM = "resource.kubernetes.io/extended-resource-claim"
+"""On claims that the scheduler makes for pods' extended resources."""
 MAX_DEVICES = 32
 """What a request for all devices of a class is taken for: the most that one claim can hold."""
 REQUIRED = frozenset(("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"))
@@ -83,8 +86,24 @@ class Evaluator:
         return [name for name in hard if self.bounds(name)]
 
 
-def evaluator_of(resource: GroupResource) -> Evaluator | None:
-    """None for what no quota counts."""
+class Surroundings(Protocol):
+    """What else there is where devices are counted: claims take of extended resources that classes stand for."""
+
+    def classes(self) -> Iterable[Obj]:
+        """All DeviceClasses."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> Obj | None: ...
+
+    def claims(self, namespace: str) -> Iterable[Obj]:
+        """The ResourceClaims of a namespace."""
+        ...
+
+
+def evaluator_of(resource: GroupResource, around: Surroundings | None = None) -> Evaluator | None:
+    """None for what no quota counts. Without surroundings claims for devices are counted by class only."""
+    if resource == DEVICE_CLAIMS and around is not None:
+        return replace(SPECIAL[DEVICE_CLAIMS], usage=lambda claim, now: _with_extended(claim, around, now))
     if (special := SPECIAL.get(resource)) is not None:
         return special
     if resource in IGNORED:
@@ -128,14 +147,18 @@ def add(total: Amounts, more: Mapping[str, Quantity]) -> None:
 
 
 def counted(
-    quota: Obj, hard: Iterable[str], objects: Callable[[GroupResource], Sequence[Obj] | None], now: float
+    quota: Obj,
+    hard: Iterable[str],
+    objects: Callable[[GroupResource], Sequence[Obj] | None],
+    now: float,
+    around: Surroundings | None = None,
 ) -> Amounts:
     """What a quota's namespace uses of each of the names in `hard` that can be counted. `objects` are those of the
     namespace; None: the resource is not served."""
     names, used = list(hard), Amounts()
     resources = dict.fromkeys(resource for name in names for resource in resources_of(name))
     for resource in resources:
-        evaluator, found = evaluator_of(resource), objects(resource)
+        evaluator, found = evaluator_of(resource, around), objects(resource)
         if evaluator is None or found is None:
             continue
         total: Amounts = dict.fromkeys(evaluator.names(names), ZERO)
@@ -365,6 +388,10 @@ def _claim_in_scope(requirement: Obj, claim: Obj) -> bool:
     return _meets(requirement, names)
 
 
+def _bounds_devices(name: str) -> bool:
+    return name == count_name(DEVICE_CLAIMS) or name.endswith(DEVICE_CLASS) or _is_extended_request(name)
+
+
 def device_usage(claim: Obj, now: float) -> Amounts:
     used: Amounts = {count_name(DEVICE_CLAIMS): ONE}
     for request in trees.get(claim, "spec", "devices", "requests", default=()):
@@ -379,11 +406,50 @@ def device_usage(claim: Obj, now: float) -> Amounts:
     return used
 
 
+def _with_extended(claim: Obj, around: Surroundings, now: float) -> Amounts:
+    """The devices count as extended resources too, but for those that a pod has been charged for."""
+    used = device_usage(claim, now)
+    classes = {name.removesuffix(DEVICE_CLASS): value for name, value in used.items() if name.endswith(DEVICE_CLASS)}
+    named = {one["metadata"]["name"]: one["spec"].get("extendedResourceName") for one in around.classes()}
+    served: Amounts | None = None
+    for name, value in classes.items():
+        if not (resource := named.get(name)):
+            continue
+        served = _charged_to_pod(claim, around, now) if served is None else served
+        for entry in (f"requests.{DEVICE_CLASS_PREFIX}{name}", f"requests.{resource}"):
+            if (rest := value - served.get(entry, ZERO)) > ZERO:
+                used[entry] = rest
+    return used
+
+
+def _charged_to_pod(claim: Obj, around: Surroundings, now: float) -> Amounts:
+    """What the pod takes whose extended resources the claim was made for. A pod that does not say which claim that is is
+    taken to mean the first."""
+    meta = claim["metadata"]
+    owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
+    if (meta.get("annotations") or {}).get(EXTENDED_CLAIM) != "true" or owner is None:
+        return {}
+    if (owner.get("apiVersion"), owner.get("kind")) != ("v1", "Pod"):
+        return {}
+    pod = around.pod(meta.get("namespace", ""), owner["name"])
+    if pod is None or pod["metadata"]["uid"] != owner["uid"]:
+        return {}
+    told = trees.get(pod, "status", "extendedResourceClaimStatus", "resourceClaimName", default="")
+    if told:
+        return pod_usage(pod, now) if told == meta.get("name") else {}
+    mine = (meta.get("creationTimestamp") or "", meta.get("name") or "")
+    for other in around.claims(meta.get("namespace", "")):
+        theirs = other["metadata"]
+        owned = any(o.get("controller") and o["uid"] == owner["uid"] for o in theirs.get("ownerReferences") or ())
+        extended = (theirs.get("annotations") or {}).get(EXTENDED_CLAIM) == "true"
+        if owned and extended and (theirs.get("creationTimestamp") or "", theirs["name"]) < mine:
+            return {}
+    return pod_usage(pod, now)
+
+
 SPECIAL: Mapping[GroupResource, Evaluator] = {
     PODS: Evaluator(PODS, _bounds_pods, pod_usage, _pod_in_scope),
     SERVICES: Evaluator(SERVICES, SERVICE_NAMES.__contains__, service_usage),
     CLAIMS: Evaluator(CLAIMS, _bounds_claims, claim_usage, _claim_in_scope),
-    DEVICE_CLAIMS: Evaluator(
-        DEVICE_CLAIMS, lambda name: name == count_name(DEVICE_CLAIMS) or name.endswith(DEVICE_CLASS), device_usage
-    ),
+    DEVICE_CLAIMS: Evaluator(DEVICE_CLAIMS, _bounds_devices, device_usage),
 }

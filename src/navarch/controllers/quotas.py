@@ -17,6 +17,7 @@ from navarch.controllers import objects
 from navarch.controlloop.plan import Caches, Lister, Plan, Watch
 from navarch.machinery.types import GroupResource, Key, Obj, key_of
 
+DEVICE_CLASSES = GroupResource("resource.k8s.io", "deviceclasses")
 RESYNC_SECONDS = 300.0
 """Pods that ought to be gone stop counting without any event."""
 STARTING_SECONDS = 0.1
@@ -39,6 +40,24 @@ class Observed:
     quota: Obj
     found: dict[GroupResource, Sequence[Obj] | None]
     """What its namespace has of the resources that it may count; None: not served."""
+    around: rules.Surroundings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What else there is where devices are counted."""
+
+    everything: Everything
+
+    def classes(self) -> Iterable[Obj]:
+        return self.everything.objects_of(DEVICE_CLASSES, "") or ()
+
+    def pod(self, namespace: str, name: str) -> Obj | None:
+        pods = self.everything.objects_of(rules.PODS, namespace) or ()
+        return next((pod for pod in pods if pod["metadata"]["name"] == name), None)
+
+    def claims(self, namespace: str) -> Iterable[Obj]:
+        return self.everything.objects_of(rules.DEVICE_CLAIMS, namespace) or ()
 
 
 class QuotaController:
@@ -56,14 +75,15 @@ class QuotaController:
             return Observed(found, {})
         names = (found.get("spec") or {}).get("hard") or ()
         resources = {resource for name in names for resource in rules.resources_of(name)}
-        return Observed(found, {r: self._everything.objects_of(r, key.namespace) for r in resources})
+        objects_of = {r: self._everything.objects_of(r, key.namespace) for r in resources}
+        return Observed(found, objects_of, Around(self._everything))
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         if not self._everything.ready:
             return Plan(requeue_after=STARTING_SECONDS, reasons=["not everything is known yet"])
         quota, status = observed.quota, observed.quota.get("status") or {}
         hard = amounts((quota.get("spec") or {}).get("hard"))
-        counted = rules.counted(quota, hard, observed.found.get, now)
+        counted = rules.counted(quota, hard, observed.found.get, now, observed.around)
         used: Amounts = {name: value for name, value in amounts(status.get("used")).items() if name in hard} | counted
         missing = any(found is None for found in observed.found.values())
         again = MISSING_SECONDS if missing else RESYNC_SECONDS

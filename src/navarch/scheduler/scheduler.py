@@ -365,7 +365,7 @@ class Scheduler:
 
     def _devices_pending(self, info: PodInfo, node: str) -> None:
         message = f"waiting for binding conditions for device on node {node}"
-        self._recorders[info.scheduler].emit(info.obj, "Normal", "BindingConditionsPending", message)
+        self._recorders[info.scheduler].emit(info.obj, "Normal", "BindingConditionsPending", message, "Scheduling")
 
     async def _bind_pod(self, info: PodInfo, node: str) -> None:
         writer = self._writers[info.scheduler]

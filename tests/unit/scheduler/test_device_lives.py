@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.hollow import cluster, until
 from tests.unit.scheduler.test_scheduler_cycle import cycle, node, pod
 from tests.unit.scheduler.test_scheduler_devices import (
@@ -24,7 +25,8 @@ from tests.unit.scheduler.test_scheduler_devices import (
 from tests.unit.scheduler.test_scheduler_lives import is_running, manifest, seen
 
 from navarch.apiserver.server import ApiServer
-from navarch.client.resources import NODES, PODS
+from navarch.client.resources import NODES, PODS, RESOURCE_QUOTAS
+from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Key, Obj
 from navarch.scheduler.devices.extended import requests_of
 
@@ -127,6 +129,38 @@ async def test_devices_serve_an_extended_resource_that_a_node_does_not_have() ->
         await server.system.delete(PODS, "early", "default")
         await until("running", lambda: is_running(server, "late"))
         await until("gone", lambda: not claimed(server, status["resourceClaimName"]))
+
+
+async def test_quotas_count_devices_once_however_they_are_asked_for() -> None:
+    async with cluster(1) as (server, _):
+        (there,) = await node_names(server)
+        made = device_class("gpu")
+        made["spec"]["extendedResourceName"] = RESOURCE
+        await server.system.create(CLASSES, made)
+        await server.system.create(SLICES, slice_of(there, *(gpu(f"g{index}") for index in range(4))))
+        implicit = "deviceclass.resource.kubernetes.io/gpu"
+        names = (f"requests.{RESOURCE}", f"requests.{implicit}", "gpu.deviceclass.resource.k8s.io/devices")
+        hard = dict.fromkeys((*names, "count/resourceclaims.resource.k8s.io"), "3")
+        await server.system.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard}}, "default")
+
+        def used() -> list[str]:
+            quota = server.lookup(GroupResource("", "resourcequotas"), "default", "q") or {}
+            found = quota.get("status", {}).get("used") or {}
+            return [found.get(name, "") for name in hard]
+
+        await until("counted", lambda: used() == ["0"] * 4)
+        both = wanting("both", "1")
+        for side in both["spec"]["containers"][0]["resources"].values():
+            side[implicit] = "1"
+        await server.system.create(PODS, both, "default")
+        await until("running", lambda: is_running(server, "both"))
+        assert used() == ["2", "2", "2", "1"]
+        await server.system.create(CLAIMS, {**claim("c", exactly()), "metadata": {"name": "c"}}, "default")
+        assert used() == ["3", "3", "3", "2"]
+        with pytest.raises(StatusError, match="exceeded quota: q"):
+            await server.system.create(CLAIMS, {**claim("d", exactly()), "metadata": {"name": "d"}}, "default")
+        await server.system.delete(PODS, "both", "default")
+        await until("given back", lambda: used() == ["1", "1", "1", "1"])
 
 
 async def test_a_node_that_has_the_resource_itself_needs_no_claim() -> None:

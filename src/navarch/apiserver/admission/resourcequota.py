@@ -16,6 +16,7 @@ from typing import NamedTuple
 from navarch.api.podspec.resources import Amounts, amounts
 from navarch.api.quota import (
     CLAIMS,
+    DEVICE_CLAIMS,
     IGNORED,
     PODS,
     SPECIAL,
@@ -38,6 +39,7 @@ from navarch.machinery.types import GroupResource, Obj
 from navarch.store.interface import ConflictError, Write
 
 QUOTAS = GroupResource("", "resourcequotas")
+DEVICE_CLASSES = GroupResource("resource.k8s.io", "deviceclasses")
 ATTEMPTS = 50
 ZERO = Quantity(0)
 
@@ -98,7 +100,7 @@ class ResourceQuota(BasePlugin):
         return len(self._quotas) > 0 or bool(self._limited)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        evaluator = evaluator_of(request.resource)
+        evaluator = evaluator_of(request.resource, self)
         if evaluator is None or not _may_cost(request):
             return
         if not self._limited and not self._quotas.range(request.namespace):
@@ -109,6 +111,18 @@ class ResourceQuota(BasePlugin):
         if namespace not in self._working:
             self._working[namespace] = asyncio.create_task(self._work(namespace))
         await waiting.done
+
+    # -- what else there is where devices are counted
+
+    def classes(self) -> Iterable[Obj]:
+        return (entry.obj for entry in self._caches[DEVICE_CLASSES].range())
+
+    def pod(self, namespace: str, name: str) -> Obj | None:
+        entry = self._caches[PODS].get(namespace, name)
+        return entry.obj if entry is not None else None
+
+    def claims(self, namespace: str) -> Iterable[Obj]:
+        return (entry.obj for entry in self._caches[DEVICE_CLAIMS].range(namespace))
 
     async def _work(self, namespace: str) -> None:
         try:

@@ -76,10 +76,12 @@ class GarbageCollector:
         self._listeners.append(listener)
 
     def objects_of(self, resource: GroupResource, namespace: str) -> Sequence[Obj] | None:
-        """The objects of a resource in a namespace; None where it is not served, or its cache is not filled yet."""
+        """The objects of a resource in a namespace ("": of all, or of the cluster); None where it is not served, or its cache
+        is not filled yet."""
         for found, (informer, _) in self._monitors.items():
             if (found.group, found.plural) == resource:
-                return list(informer.list(namespace)) if found.namespaced and informer.synced.done() else None
+                there = found.namespaced or not namespace
+                return list(informer.list(namespace)) if there and informer.synced.done() else None
         return None
 
     async def start(self) -> None:
