@@ -66,6 +66,9 @@ class Version:
     clean: Callable[[Obj, list[str] | None], Obj] | None = None
     """Brings a decoded tree to the version's form in place of `normalise`, for custom resources."""
 
+    clean_applied: Callable[[Obj], Obj] | None = None
+    """The same for the outcome of an apply."""
+
     @property
     def gv(self) -> GroupVersion:
         return GroupVersion(self.group, self.version)

@@ -39,6 +39,13 @@ def decode_object(
     return to_hub(kind, version, obj)
 
 
+def decode_applied(kind: Kind, version: Version, tree: Obj, warnings: list[str]) -> Obj:
+    """The same of what an apply has made, in `version`."""
+    if version.clean_applied is None:
+        return decode_object(kind, version, tree, IGNORE, warnings)
+    return to_hub(kind, version, version.clean_applied(tree))
+
+
 def to_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
     """Defaults and converts; changes and returns `obj`."""
     if not isinstance(obj.get("metadata"), dict):

@@ -118,7 +118,7 @@ class Ownership:
             result = orjson.loads(orjson.dumps(_bare(live if live is not None else base)))
         else:
             tree = orjson.loads(orjson.dumps(made))
-            result = codec.decode_object(kind, call.version, tree, codec.IGNORE, call.warnings)
+            result = codec.decode_applied(kind, call.version, tree, call.warnings)
         _keep_last_applied(call.manager, applied, result)
         _show(result, entries)
         return result

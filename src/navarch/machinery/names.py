@@ -302,7 +302,7 @@ def parse_ip(value: str) -> Address | None:
         return None
 
 
-def _loose(value: str) -> str:
+def loose_ip(value: str) -> str:
     """The value without leading zeros in the numbers of an IPv4 address, which were once overlooked."""
     return _LEADING_ZERO.sub("", value) if "." in value else value
 
@@ -316,7 +316,7 @@ def legacy_ip(value: str) -> list[str]:
     """An address that need not be in canonical form."""
     address = parse_ip(value)
     if address is None:
-        return [NOT_AN_IP] if parse_ip(_loose(value)) is None else ["must not have leading 0s"]
+        return [NOT_AN_IP] if parse_ip(loose_ip(value)) is None else ["must not have leading 0s"]
     return ["must not be an IPv4-mapped IPv6 address"] if _mapped(address) else []
 
 
@@ -348,7 +348,7 @@ def legacy_cidr(value: str) -> list[str]:
     """A network that need not be in canonical form."""
     network = parse_cidr(value)
     if network is None:
-        loose = parse_cidr(_loose(value))
+        loose = parse_cidr(loose_ip(value))
         return [NOT_A_CIDR] if loose is None else ["must not have leading 0s in IP or prefix length"]
     address, _, length = value.partition("/")
     if len(length) > 1 and length.startswith("0"):

@@ -338,3 +338,50 @@ async def test_what_clients_of_version_2_would_refuse_is_not_told_them() -> None
         wanted = {"type": "object", "x-kubernetes-group-version-kind": kinds}
         found = await r.until("/openapi/v2", lambda a: "properties" not in a["definitions"]["com.example.v1.Widget"])
         assert found["definitions"]["com.example.v1.Widget"] == wanted
+
+
+APPLY = "application/apply-patch+yaml"
+LOOSE: Obj = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "time": {"type": "string", "format": "date-time"},
+        "number": {"type": "number"},
+        "any": {"x-kubernetes-preserve-unknown-fields": True},
+    },
+}
+
+
+async def test_applied_nulls_are_kept_and_judged() -> None:
+    async with rig() as r:
+        await r.define(definition(version(spec=LOOSE)))
+        applied = {**widget("a"), "spec": {"text": None}}
+        code, refused = await r.ask("PATCH", f"{WIDGETS}/a?fieldManager=m", applied, APPLY)
+        assert (code, causes(refused)[0]) == (422, ("spec.text", "FieldValueTypeInvalid"))
+        code, refused = await r.ask("PATCH", f"{WIDGETS}/a?fieldManager=m", {**widget("a"), "spec": {"time": 5}}, APPLY)
+        assert (code, causes(refused)[0]) == (422, ("spec.time", "FieldValueTypeInvalid"))
+        made = await r.good("POST", WIDGETS, {**widget("a"), "spec": {"text": None}})
+        assert made["spec"] == {}
+
+
+async def test_whole_numbers_are_written_so() -> None:
+    async with rig() as r:
+        await r.define(definition(version(spec=LOOSE)))
+        made = await r.good("POST", WIDGETS, {**widget("a"), "spec": {"number": 2.0, "any": [3.0, {"a": 1.5}]}})
+        assert str(made["spec"]) == "{'number': 2, 'any': [3, {'a': 1.5}]}"
+
+
+async def test_what_was_within_an_object_belongs_to_nobody_once_it_is_none() -> None:
+    async with rig() as r:
+        await r.define(definition(version(spec=LOOSE)))
+        await r.good(
+            "POST", f"{WIDGETS}?fieldManager=first", {**widget("a"), "spec": {"text": "t", "any": {"b": {"c": 1}}}}
+        )
+        merge = "application/merge-patch+json"
+        after = await r.good("PATCH", f"{WIDGETS}/a?fieldManager=second", {"spec": {"any": "x"}}, merge)
+        owned = {entry["manager"]: entry["fieldsV1"]["f:spec"] for entry in after["metadata"]["managedFields"]}
+        assert owned == {"first": {".": {}, "f:text": {}}, "second": {"f:any": {}}}
+        after = await r.good("PATCH", f"{WIDGETS}/a?fieldManager=third", {"spec": {"any": {"b": 1}}}, merge)
+        owned = {entry["manager"]: entry["fieldsV1"]["f:spec"] for entry in after["metadata"]["managedFields"]}
+        assert owned["third"] == {"f:any": {".": {}, "f:b": {}}}
+        assert "second" not in owned

@@ -13,6 +13,8 @@ import orjson
 from navarch.api.apiextensions.metadata import object_meta, object_meta_schema, validate_embedded_metadata
 from navarch.machinery import errors
 from navarch.machinery.errors import FieldErrors
+from navarch.machinery.gotext import number
+from navarch.machinery.patch.strategic import go_text
 from navarch.machinery.schema import Schema
 from navarch.machinery.structural import walks
 from navarch.machinery.structural.lists import validate_lists
@@ -68,13 +70,20 @@ class CustomVersion:
 
     def clean(self, tree: Obj, unknown: list[str] | None) -> Obj:
         """Prunes, and brings metadata to its type's form. Raises StatusError 400."""
+        return self._clean(tree, unknown)
+
+    def clean_applied(self, tree: Obj) -> Obj:
+        """The same of what an apply has made: nulls stay, to be refused where they may not be."""
+        return self._clean(tree, None, nulls=True)
+
+    def _clean(self, tree: Obj, unknown: list[str] | None, nulls: bool = False) -> Obj:
         found: list[str] = []
         try:
             if "metadata" in tree:
                 of_meta: list[str] = []
                 tree["metadata"] = object_meta(tree["metadata"], of_meta)
                 found += [f"metadata.{path}" for path in of_meta]
-            walks.prune(tree, self.node, found, root=True)
+            walks.prune(tree, self.node, found, root=True, nulls=nulls)
             walks.coerce(tree, self.node, object_meta, found)
         except ValueError as error:
             kind = self._kind
@@ -166,11 +175,18 @@ def _replicas(obj: Obj, path: str, errs: FieldErrors) -> None:
         errs.invalid(path, value, f"should be less than or equal to {MAX_REPLICAS}")
 
 
-_GO_TYPES = {str: "string", bool: "bool", float: "float64", list: "[]interface {}", dict: "map[string]interface {}"}
+_GO_TYPES = {
+    type(None): "<nil>",
+    str: "string",
+    bool: "bool",
+    float: "float64",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+}
 
 
 def _accessor(value: Any, wanted: str) -> str:
-    shown = str(int(value)) if isinstance(value, float) and value.is_integer() else errors.show(value).strip('"')
+    shown = number(value) if isinstance(value, float) else go_text(value)
     return f"{shown} is of the type {_GO_TYPES.get(type(value), 'int64')}, expected {wanted}"
 
 

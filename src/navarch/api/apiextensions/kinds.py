@@ -91,6 +91,7 @@ def _version(group: str, given: Obj, kind: str, compiled: CustomVersion, crd: Ob
         deprecation=_deprecation(crd, given),
         shape=lambda: compiled.schema,
         clean=compiled.clean,
+        clean_applied=compiled.clean_applied,
     )
 
 

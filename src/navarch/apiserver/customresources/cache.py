@@ -18,6 +18,7 @@ from navarch.apiserver.customresources.conversion import Conversion
 from navarch.apiserver.fanout import Encoder
 from navarch.apiserver.watchcache import CacheSet, Entry, Listener, ResourceCache
 from navarch.machinery import trees
+from navarch.machinery.structural.walks import settle_numbers
 from navarch.machinery.types import Obj
 from navarch.store.interface import Event
 
@@ -183,7 +184,7 @@ class VersionCache(ResourceCache):
 
     def encode(self, obj: Obj) -> bytes:
         """What would be stored, were the versions alike: for answers that are not stored."""
-        return ResourceCache.encode(self, obj)
+        return ResourceCache.encode(self, settle_numbers(obj))
 
     def written(self, key: str, value: bytes, obj: Obj) -> None:
         if obj["apiVersion"] == self._version:

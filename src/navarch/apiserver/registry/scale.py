@@ -83,11 +83,13 @@ class Scale(Virtual):
 
     async def _write(self, call: Call, change: Callable[[Call, list[Obj], Obj], tuple[Obj, list[Obj]]]) -> Obj:
         """`change` makes, of the workload's managers and its Scale, the Scale that is wanted and the managers then."""
-        registry = self._registry
+        registry, seen = self._registry, 0
 
         async def make(existing: Entry | None) -> Obj:
             if existing is None:
                 raise errors.not_found(registry.resource, call.name)
+            nonlocal seen
+            seen = existing.revision
             entries: list[Obj] = existing.obj["metadata"].get("managedFields") or []
             wanted, entries = change(call, entries, self._scale_of(existing.obj))
             request = registry.admission_request(
@@ -119,7 +121,10 @@ class Scale(Virtual):
             face=FACE,
         )
         entry, _ = await registry.update(plain, make)
-        return self._scale_of(entry.obj)
+        scale = self._scale_of(entry.obj)
+        if call.dry_run:
+            scale["metadata"]["resourceVersion"] = str(seen)
+        return scale
 
 
 def _check(registry: Registry, call: Call, existing: Entry, wanted: Obj, custom: bool) -> None:

@@ -174,7 +174,14 @@ def _compare(schema: Schema, old: Any, new: Any) -> tuple[FieldSet | None, Field
         return _compare_maps(schema, old or {}, new or {})
     if _associative(schema, old if old is not None else new) and _associative(schema, new if new is not None else old):
         return _compare_lists(schema, old or [], new or [])
-    return LEAF, None
+    return _compare_forms(schema, old, new) if schema.type == "any" else (LEAF, None)
+
+
+def _compare_forms(schema: Schema, old: Any, new: Any) -> tuple[FieldSet | None, FieldSet | None]:
+    """Of what no schema describes, an object may become something else, and the other way round."""
+    written = whole(schema, new) if _granular(schema, new) else LEAF
+    removed = whole(schema, old) if _granular(schema, old) else LEAF
+    return written, {element: node for element, node in removed.items() if element != SELF} or None
 
 
 def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> tuple[FieldSet | None, FieldSet | None]:

@@ -15,10 +15,18 @@ from navarch.machinery import names
 Check = Callable[[str], bool]
 
 NUMBER_FORMATS: Mapping[str, tuple[str, ...]] = {"integer": ("int32", "int64"), "number": ("float", "double")}
-_DURATION_UNITS = (
-    "ns|us|µs|μs|ms|s|m|h|d|w|nano|nanos|nanosecond|nanoseconds|micro|micros|microsecond|microseconds|milli|millis|"
-    "millisecond|milliseconds|second|seconds|minute|minutes|hour|hours|day|days|week|weeks|hr|hrs|min|mins|sec|secs|wk|wks"
-)
+_GO_DURATION = re.compile(r"[+-]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
+_SPAN = re.compile(r"[0-9]+\s*(?:([a-zµ]+))", re.ASCII | re.IGNORECASE)
+_UNITS = frozenset(("ns", "us", "µs", "ms", "s", "m", "h", "hr", "d", "w", "wk"))
+_UNIT_STARTS = ("nano", "micro", "milli", "sec", "min", "hour", "day", "week")
+
+
+def _duration(text: str) -> bool:
+    """As Go writes them, or with a number of any unit anywhere: `P1D`, `3 days`."""
+    if _GO_DURATION.fullmatch(text):
+        return True
+    units = [match[1].lower() for match in _SPAN.finditer(text)]
+    return any(unit in _UNITS or unit.startswith(_UNIT_STARTS) for unit in units)
 
 
 def _matches(pattern: str, flags: int = 0) -> Check:
@@ -54,7 +62,7 @@ def _cidr(text: str) -> bool:
     address, slash, bits = text.partition("/")
     if not slash or not (bits.isascii() and bits.isdecimal()) or (len(bits) > 1 and bits[0] == "0"):
         return False
-    return _parses(lambda t: ipaddress.ip_network(t, strict=False))(f"{address}/{bits}")
+    return _parses(lambda t: ipaddress.ip_network(t, strict=False))(f"{names.loose_ip(address)}/{bits}")
 
 
 _SIGN = r"(?:[^\W_]|[$+<=>^`|~])"
@@ -134,7 +142,7 @@ FORMATS: Mapping[str, Check] = {
     "uri": _uri,
     "email": _email,
     "hostname": _hostname,
-    "ipv4": _parses(ipaddress.IPv4Address),
+    "ipv4": lambda text: _parses(ipaddress.IPv4Address)(names.loose_ip(text)),
     "ipv6": _parses(ipaddress.IPv6Address),
     "cidr": _cidr,
     "mac": _matches(r"(?:[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}(?:(?:[:-][0-9a-f]{2}){2})?|(?:[0-9a-f]{4}\.){2,3}[0-9a-f]{4})", re.I),
@@ -156,7 +164,7 @@ FORMATS: Mapping[str, Check] = {
     "password": lambda text: True,
     "date": lambda text: re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII) is not None
     and _parses(date.fromisoformat)(text),
-    "duration": _matches(rf"[+-]?(?:0|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:{_DURATION_UNITS})(?:\s*(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:{_DURATION_UNITS}))*)"),
+    "duration": _duration,
     "datetime": _datetime,
     "k8sshortname": lambda text: not names.dns1123_label(text),
     "k8slongname": lambda text: not names.dns1123_subdomain(text),

@@ -122,6 +122,8 @@ def merging(node: Node, object_meta: Schema, *, root: bool = False) -> Schema:
             return Schema("map", items=items, map_type=map_type)
         case "object":
             return _object(node, object_meta, map_type, root or node.embedded)
+        case "string" if raw.get("format") not in (None, "", "byte"):
+            return Schema("scalar", scalar="intorstring")  # upstream lets any scalar be such a text here
         case str() as name if name in _SCALARS:
             return Schema("scalar", scalar=_SCALARS[name])
         case _:

@@ -18,31 +18,38 @@ Metadata = Callable[[Any, Paths], Obj]
 """(metadata, unknown) -> the metadata as ObjectMeta's type has it; adds unknown fields. Raises ValueError."""
 
 
-def prune(value: Any, node: Node | None, unknown: Paths | None = None, *, root: bool = False) -> None:
-    """Drops what the schema does not know, and nulls of fields that may not be null and have no default. `unknown` gets
-    the paths of what was dropped for being unknown. `root`: apiVersion, kind and metadata are known."""
-    found = _prune(value, node, root)
+def prune(
+    value: Any, node: Node | None, unknown: Paths | None = None, *, root: bool = False, nulls: bool = False
+) -> None:
+    """Drops what the schema does not know, and nulls of fields that may not be null and have no default, unless `nulls`
+    may stay. `unknown` gets the paths of what was dropped for being unknown. `root`: apiVersion, kind and metadata are
+    known."""
+    found = _prune(value, node, root, nulls)
     if found and unknown is not None:
         unknown.extend(path.removeprefix(".") for path in sorted(found))
 
 
-def _prune(value: Any, node: Node | None, resource: bool = False) -> Paths | None:
+def _prune(value: Any, node: Node | None, resource: bool = False, nulls: bool = False) -> Paths | None:
     if type(value) is dict:
-        return _prune_object(value, node, resource)
+        return _prune_object(value, node, resource, nulls)
     if type(value) is list:
         items = node.items if node is not None else None
         if node is not None and node.preserve and items is None:
             return None
         found: Paths | None = None
         for index, item in enumerate(value):
-            if type(item) in (dict, list) and (below := _prune(item, items, items is not None and items.embedded)):
+            if type(item) in (dict, list) and (
+                below := _prune(item, items, items is not None and items.embedded, nulls)
+            ):
                 found = found or []
                 found.extend(f"[{index}]{path}" for path in below)
+            elif type(item) is int and item > MAX_INT:
+                value[index] = float(item)
         return found
     return None
 
 
-def _prune_object(value: Obj, node: Node | None, resource: bool) -> Paths | None:
+def _prune_object(value: Obj, node: Node | None, resource: bool, nulls: bool) -> Paths | None:
     if node is None:
         dropped = [f".{name}" for name in value]
         value.clear()
@@ -64,16 +71,45 @@ def _prune_object(value: Obj, node: Node | None, resource: bool) -> Paths | None
                 continue
             below = node.additional if isinstance(node.additional, Node) else None
         if child is None:
-            if below is not None and not below.nullable and not below.has_default:
+            if not nulls and below is not None and not below.nullable and not below.has_default:
                 drop = drop or []
                 drop.append(name)
-        elif type(child) in (dict, list) and (paths := _prune(child, below, below is not None and below.embedded)):
+        elif type(child) in (dict, list) and (
+            paths := _prune(child, below, below is not None and below.embedded, nulls)
+        ):
             found = found or []
             found.extend(f".{name}{path}" for path in paths)
+        elif type(child) is int and child > MAX_INT:
+            value[name] = float(child)
     if drop is not None:
         for name in drop:
             del value[name]
     return found
+
+
+MAX_INT = 2**63 - 1
+"""What is larger is no integer to Go."""
+LARGEST = 2**53 - 1
+"""Of what a number with a fraction's place says exactly."""
+
+
+def settle_numbers(value: Any) -> Any:
+    """The tree with whole numbers written so, as Go writes them: `2.0` is `2`."""
+    if type(value) is dict:
+        for name, child in value.items():
+            kind = type(child)
+            if kind is dict or kind is list:
+                settle_numbers(child)
+            elif kind is float and child.is_integer() and abs(child) <= LARGEST:
+                value[name] = int(child)
+    elif type(value) is list:
+        for index, child in enumerate(value):
+            kind = type(child)
+            if kind is dict or kind is list:
+                settle_numbers(child)
+            elif kind is float and child.is_integer() and abs(child) <= LARGEST:
+                value[index] = int(child)
+    return value
 
 
 def default(value: Any, node: Node) -> None:
