@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from navarch.machinery.types import Obj
 
 Tree = dict[str, Any]
+
+MAX_SEARCHES, MAX_SEARCH_CHARACTERS = 32, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,19 @@ def dns_config(pod: Obj, node: NodeDns) -> Tree:
         options.append(f"{option['name']}:{option['value']}" if option.get("value") else option["name"])
     return {
         "servers": list(dict.fromkeys([*servers, *(own.get("nameservers") or [])]))[:3],
-        "searches": list(dict.fromkeys([*searches, *(own.get("searches") or [])])),
+        "searches": _fitting(dict.fromkeys([*searches, *(own.get("searches") or [])])),
         "options": options,
     }
+
+
+def _fitting(searches: Iterable[str]) -> list[str]:
+    """As many of the search paths as resolv.conf may hold (upstream's limits, which the API server knows too)."""
+    found: list[str] = []
+    for search in searches:
+        if len(found) == MAX_SEARCHES or len(" ".join([*found, search])) > MAX_SEARCH_CHARACTERS:
+            break
+        found.append(search)
+    return found
 
 
 def hostname(pod: Obj, domain: str) -> tuple[str, str]:

@@ -163,8 +163,8 @@ def _dns(spec: Obj, path: str, errs: FieldErrors) -> None:
         errs.invalid(f"{at}.searches", searches, message)
     for index, search in enumerate(searches):
         if search != ".":
-            bare = search.removesuffix(".").replace("_", "-")
-            checks.each(errs, f"{at}.searches[{index}]", search.removesuffix("."), names.dns1123_subdomain(bare))
+            bare = search.removesuffix(".")
+            checks.each(errs, f"{at}.searches[{index}]", bare, names.dns1123_subdomain_with_underscore(bare))
     for index, option in enumerate(config.get("options") or ()):
         if not option.get("name"):
             errs.required(f"{at}.options[{index}]", "must not be empty")
