@@ -46,13 +46,14 @@ def swagger() -> dict[str, Any]:
     answer = {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{FLUNDER}"}}}
     operation = {
         "x-kubernetes-group-version-kind": KIND, "x-kubernetes-action": "get", "responses": answer,
-        "produces": ["application/json"], "parameters": [{"name": "pretty", "in": "query", "type": "string"}],
+        "produces": ["application/json"], "parameters": [{"$ref": "#/parameters/pretty-x1"}],
     }  # fmt: skip
     fields = {"metadata": {"$ref": f"#/definitions/{META}"}, "reference": {"type": "string", "description": "Its kin."}}
     shape = {"type": "object", "properties": fields, "x-kubernetes-group-version-kind": [KIND]}
     other = {"type": "object", "properties": {"mine": {"type": "string"}}}
     return {
         "swagger": "2.0", "info": {"title": "wardle", "version": "1"},
+        "parameters": {"pretty-x1": {"name": "pretty", "in": "query", "type": "string"}},
         "paths": {f"{ROOT}/namespaces/{{namespace}}/flunders/{{name}}": {"get": operation}, "/version": {}},
         "definitions": {FLUNDER: shape, META: other, "unused": {}},
     }  # fmt: skip

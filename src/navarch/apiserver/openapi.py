@@ -10,171 +10,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from navarch.api import schemas
-from navarch.api.kind import Kind, Subresource, Version
-from navarch.apiserver.discovery import subresources_of
+from navarch.api.kind import Kind
+from navarch.apiserver.openapi_operations import META, QUERY, Operation, group_operation, operations, other_operations
 from navarch.machinery.schema import Schema
 from navarch.machinery.types import GroupVersion, Obj
 
-_META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _V2, _V3 = "#/definitions/", "#/components/schemas/"
-_MEDIA = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)
-_CUSTOM_MEDIA = ("application/json", "application/yaml")
-_CUSTOM_PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _INFO = {"title": "Kubernetes", "version": "1.36"}
 _SECURITY = {
     "BearerToken": {"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer token"},
 }
-
-_QUERY: dict[str, tuple[str, str]] = {
-    "allowWatchBookmarks": ("boolean", "Ask a watch for BOOKMARK events."),
-    "continue": ("string", "Token of the answer that this list goes on from."),
-    "dryRun": ("string", "`All`: run every step of the write but storing it."),
-    "fieldManager": ("string", "Who makes the change, for managed fields; an apply must name one."),
-    "fieldSelector": ("string", "Restricts the answer to objects with these fields."),
-    "fieldValidation": ("string", "`Ignore`, `Warn` or `Strict`: what is done about unknown and duplicate fields."),
-    "force": ("boolean", "Let an apply take over fields that other managers own."),
-    "gracePeriodSeconds": ("integer", "Seconds before the object goes; 0 at once."),
-    "labelSelector": ("string", "Restricts the answer to objects with these labels."),
-    "limit": ("integer", "The most items to answer with."),
-    "orphanDependents": ("boolean", "Deprecated: use propagationPolicy."),
-    "propagationPolicy": ("string", "`Orphan`, `Background` or `Foreground`: what becomes of dependents."),
-    "resourceVersion": ("string", "What revision to read or to watch from."),
-    "resourceVersionMatch": ("string", "How resourceVersion is meant: `Exact` or `NotOlderThan`."),
-    "sendInitialEvents": ("boolean", "Begin a watch with the objects that are there."),
-    "timeoutSeconds": ("integer", "How long a list or watch may take."),
-    "watch": ("boolean", "Follow changes instead of listing."),
-}
-_SELECT = ("continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch")
-_LIST = ("allowWatchBookmarks", *_SELECT, "sendInitialEvents", "timeoutSeconds", "watch")
-_DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
-_WRITE = ("dryRun", "fieldManager", "fieldValidation")
-
-
-class Operation(NamedTuple):
-    """One verb on one path, in neither version's words."""
-
-    path: str
-    method: str
-    action: str
-    id: str
-    description: str
-    query: tuple[str, ...]
-    body: str
-    """Definition of the request's body; empty: none."""
-    answer: str
-    """Definition of the answer; empty: text."""
-    gvk: Obj
-    custom: bool = False
-    """Of a custom resource: neither protobuf nor strategic merge patches."""
-
-    @property
-    def media(self) -> tuple[str, ...]:
-        return _CUSTOM_MEDIA if self.custom else _MEDIA
-
-    @property
-    def patches(self) -> tuple[str, ...]:
-        return _CUSTOM_PATCHES if self.custom else _PATCHES
-
-
-def operations(group: str, version: str, kinds: Iterable[Kind]) -> Iterator[Operation]:
-    """Every operation on the resources of one group version."""
-    for kind in kinds:
-        for served in kind.versions:
-            if (served.group, served.version) == (group, version):
-                yield from _of_kind(kind, served)
-
-
-def _gvk(group: str, version: str, kind: str) -> Obj:
-    return {"group": group, "version": version, "kind": kind}
-
-
-def _camel(gv: GroupVersion) -> str:
-    group = gv.group.split(".")[0] or "core"
-    return group[:1].upper() + group[1:] + gv.version[:1].upper() + gv.version[1:]
-
-
-def _of_kind(kind: Kind, served: Version) -> Iterator[Operation]:
-    root = f"/apis/{served.gv}" if served.group else f"/api/{served.version}"
-    gvk = _gvk(served.group, served.version, kind.kind)
-    definition, listed = served.definition, served.definition + "List"
-    scope = "Namespaced" if kind.namespaced else ""
-    base = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-    one = base + "/{name}"
-    unit = _camel(served.gv) + scope + kind.kind
-
-    def operation(path: str, method: str, action: str, verb: str, query: tuple[str, ...], body: str, answer: str):
-        return Operation(
-            path, method, action, verb, f"{action} {kind.kind}", query, body, answer, gvk, kind.typed_items
-        )
-
-    has = kind.verbs.__contains__
-    if has("list"):
-        yield operation(base, "get", "list", f"list{unit}", _LIST, "", listed)
-        if kind.namespaced:
-            everywhere = f"list{_camel(served.gv)}{kind.kind}ForAllNamespaces"
-            yield operation(f"{root}/{kind.plural}", "get", "list", everywhere, _LIST, "", listed)
-    if has("create"):
-        yield operation(base, "post", "post", f"create{unit}", _WRITE, definition, definition)
-    if has("deletecollection"):
-        collection = f"delete{_camel(served.gv)}Collection{scope}{kind.kind}"
-        query, options = (*_SELECT, *_DELETE), f"{_META}.DeleteOptions"
-        yield operation(base, "delete", "deletecollection", collection, query, options, f"{_META}.Status")
-    if has("get"):
-        yield operation(one, "get", "get", f"read{unit}", (), "", definition)
-    if has("update"):
-        yield operation(one, "put", "put", f"replace{unit}", _WRITE, definition, definition)
-    if has("delete"):
-        gone = f"{_META}.Status"
-        yield operation(one, "delete", "delete", f"delete{unit}", _DELETE, f"{_META}.DeleteOptions", gone)
-    if has("patch"):
-        yield operation(one, "patch", "patch", f"patch{unit}", (*_WRITE, "force"), f"{_META}.Patch", definition)
-    for subresource in subresources_of(kind, served):
-        yield from _of_subresource(f"{one}/{subresource.name}", unit, subresource, kind, served)
-
-
-_METHODS = {
-    "get": ("get", "read"),
-    "update": ("put", "replace"),
-    "patch": ("patch", "patch"),
-    "create": ("post", "create"),
-}
-
-
-def _of_subresource(path: str, unit: str, subresource: Subresource, kind: Kind, served: Version) -> Iterator[Operation]:
-    version = subresource.version or served.version
-    group = subresource.group or (served.group if not subresource.version else "")
-    definition = served.definition if subresource.kind == kind.kind else _sibling(group, version, subresource.kind)
-    suffix = "".join(part.capitalize() for part in subresource.name.split("/"))
-    for verb in subresource.verbs:
-        if verb not in _METHODS:
-            continue
-        method, word = _METHODS[verb]
-        query = () if verb == "get" else (*_WRITE, "force") if verb == "patch" else _WRITE
-        body = "" if verb == "get" else f"{_META}.Patch" if verb == "patch" else definition
-        action = "connect" if not definition else {"create": "post", "update": "put"}.get(verb, verb)
-        what = f"{action} {subresource.name} of {kind.kind}"
-        gvk = _gvk(group, version, subresource.kind)
-        yield Operation(
-            path, method, action, f"{word}{unit}{suffix}", what, query, body, definition, gvk, kind.typed_items
-        )
-
-
-def _sibling(group: str, version: str, kind: str) -> str:
-    """The definition of another built-in kind; empty where it has none (options of tunnels)."""
-    definition = f"io.k8s.api.{group.split('.')[0] or 'core'}.{version}.{kind}"
-    return definition if definition in _published() else ""
-
 
 # -- schemas
 
@@ -202,9 +52,10 @@ def _derived(schema: Schema) -> Obj:
         _, group, version = package.rsplit(".", 2)
         full = group if group in ("apps", "batch", "extensions", "policy", "autoscaling") else f"{group}.k8s.io"
         full = "rbac.authorization.k8s.io" if group == "rbac" else full
-        shaped["x-kubernetes-group-version-kind"] = [_gvk(full, version, kind)]
+        shaped["x-kubernetes-group-version-kind"] = [{"group": full, "version": version, "kind": kind}]
     elif "kind" in schema.fields and package.startswith("io.k8s.metrics."):
-        shaped["x-kubernetes-group-version-kind"] = [_gvk("metrics.k8s.io", package.rpartition(".")[2], kind)]
+        version = package.rpartition(".")[2]
+        shaped["x-kubernetes-group-version-kind"] = [{"group": "metrics.k8s.io", "version": version, "kind": kind}]
     return shaped
 
 
@@ -214,8 +65,8 @@ _FORMATS = {
     "bool": {"type": "boolean"},
     "double": {"type": "number", "format": "double"},
     "bytes": {"type": "string", "format": "byte"},
-    "time": {"$ref": f"{_V2}{_META}.Time"},
-    "microtime": {"$ref": f"{_V2}{_META}.MicroTime"},
+    "time": {"$ref": f"{_V2}{META}.Time"},
+    "microtime": {"$ref": f"{_V2}{META}.MicroTime"},
     "quantity": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.api.resource.Quantity"},
     "amount": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.api.resource.Quantity"},
     "intorstring": {"$ref": f"{_V2}io.k8s.apimachinery.pkg.util.intstr.IntOrString"},
@@ -289,42 +140,58 @@ _V3_SHAPES = {
 
 
 def v3_index(kinds: Sequence[Kind], marks: Mapping[tuple[str, str], str] | None = None) -> bytes:
-    """`/openapi/v3`: every group version with the address of its document. The hash in it changes when the kinds do;
-    `marks` changes with the schemas of custom kinds, by group and version."""
-    paths: Obj = {}
+    """`/openapi/v3`: every document's address. The hash in it changes when the kinds do; `marks` changes with the schemas
+    of custom kinds, by group and version."""
     served: dict[tuple[str, str], list[Kind]] = {}
     for kind in kinds:
         for version in kind.versions:
             served.setdefault((version.group, version.version), []).append(kind)
-    for group, version in sorted(served):
+    found = {path: _digest([op], "") for path, op in _others(kinds).items()}
+    for (group, version), mine in served.items():
         path = f"apis/{group}/{version}" if group else f"api/{version}"
-        digest = _digest(group, version, served[group, version], (marks or {}).get((group, version), ""))
-        paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+        found[path] = _digest(operations(group, version, mine), (marks or {}).get((group, version), ""))
+    paths = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in sorted(found.items())}
     return orjson.dumps({"paths": paths})
 
 
-def _digest(group: str, version: str, kinds: Sequence[Kind], mark: str) -> str:
-    found = operations(group, version, kinds)
+def _others(kinds: Iterable[Kind]) -> dict[str, Operation]:
+    """What belongs to no group version: by its document, its operation."""
+    groups = {version.group for kind in kinds if not kind.typed_items for version in kind.versions} - {""}
+    return {**other_operations(), **{f"apis/{group}": group_operation(group) for group in groups}}
+
+
+def _digest(found: Iterable[Operation], mark: str) -> str:
     facts = [(op.path, op.method, op.body, op.answer) for op in found]
     return hashlib.sha512(orjson.dumps([_INFO["version"], facts, mark])).hexdigest().upper()
 
 
 def v3_document(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
     """The document of one group version. `extra` holds definitions that are not the release's (custom resources')."""
-    found = list(operations(group, version, kinds))
+    return _v3_document(list(operations(group, version, kinds)), extra or {})
+
+
+def v3_other(path: str, kinds: Sequence[Kind]) -> bytes | None:
+    """The document of discovery and the like: `api`, `apis/apps`, `version`. None where there is none."""
+    found = _others(kinds).get(path)
+    return _v3_document([found], {}) if found else None
+
+
+def _v3_document(found: Sequence[Operation], extra: Mapping[str, Obj]) -> bytes:
     paths: dict[str, Obj] = {}
     for op in found:
         path = paths.setdefault(op.path, {})
-        path[op.method] = _v3_operation(op, GroupVersion(group, version))
-        path |= _parameters(_v3_parameter(name, "path", "string", "") for name in _path_names(op.path))
-    reached = _reached((name for op in found for name in (op.body, op.answer)), extra or {})
+        path[op.method] = _v3_operation(op)
+        path |= _parameters(_v3_parameter(place, name) for place, name in _of_path(op))
+    reached = _reached((name for op in found for name in (op.body, op.answer)), extra)
     shaped = {name: {**_as_v3(node), **_V3_SHAPES.get(name, {})} for name, node in reached.items()}
-    components = {"schemas": shaped, "securitySchemes": _SECURITY}
+    components = {**({"schemas": shaped} if shaped else {}), "securitySchemes": _SECURITY}
     return orjson.dumps({"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": components})
 
 
-def _path_names(path: str) -> list[str]:
-    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+def _of_path(op: Operation) -> list[tuple[str, str]]:
+    """(place, name) of the parameters that all operations on the path have."""
+    names = [("path", part[1:-1]) for part in op.path.split("/") if part.startswith("{")]
+    return [*names, ("query", "pretty")] if op.action not in ("connect", "") else names
 
 
 def _parameters(found: Iterable[Obj]) -> Obj:
@@ -333,25 +200,22 @@ def _parameters(found: Iterable[Obj]) -> Obj:
     return {"parameters": parameters} if parameters else {}
 
 
-def _v3_parameter(name: str, place: str, type_: str, description: str) -> Obj:
-    shaped: Obj = {"name": name, "in": place, "schema": {"type": type_, "uniqueItems": True}}
-    if description:
-        shaped["description"] = description
+def _v3_parameter(place: str, name: str) -> Obj:
     if place == "path":
-        shaped["required"] = True
-    return shaped
+        return {"name": name, "in": place, "required": True, "schema": {"type": "string", "uniqueItems": True}}
+    type_, description = QUERY[name]
+    return {"name": name, "in": place, "description": description, "schema": {"type": type_, "uniqueItems": True}}
 
 
-def _v3_operation(op: Operation, gv: GroupVersion) -> Obj:
+def _v3_operation(op: Operation) -> Obj:
     answer: Obj = {"type": "string"} if not op.answer else {"$ref": _V3 + op.answer}
     shaped: Obj = {
-        "tags": [f"{gv.group.split('.')[0] or 'core'}_{gv.version}"],
+        "tags": [op.tag],
         "description": op.description,
         "operationId": op.id,
-        **_parameters(_v3_parameter(name, "query", *_QUERY[name]) for name in op.query),
+        **_parameters(_v3_parameter("query", name) for name in op.query),
         "responses": _answers(op, {"content": {media: {"schema": answer} for media in op.media}}),
-        "x-kubernetes-action": op.action,
-        "x-kubernetes-group-version-kind": op.gvk,
+        **_extensions(op),
     }
     if op.body:
         media = op.patches if op.method == "patch" else ("*/*",)
@@ -359,29 +223,35 @@ def _v3_operation(op: Operation, gv: GroupVersion) -> Obj:
     return shaped
 
 
+def _extensions(op: Operation) -> Obj:
+    return {"x-kubernetes-action": op.action, "x-kubernetes-group-version-kind": op.gvk} if op.gvk else {}
+
+
 def _answers(op: Operation, content: Obj) -> Obj:
-    codes = {"post": ("200", "201", "202"), "put": ("200", "201"), "patch": ("200", "201"), "delete": ("200", "202")}
     words = {"200": "OK", "201": "Created", "202": "Accepted"}
-    answers: Obj = {code: {"description": words[code], **content} for code in codes.get(op.method, ("200",))}
+    answers: Obj = {code: {"description": words[code], **content} for code in op.codes}
     answers["401"] = {"description": "Unauthorized"}
     return answers
 
 
 def v2_tree(kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> Obj:
     """`/openapi/v2`: everything in one Swagger 2.0 document."""
-    served = sorted({(v.group, v.version) for kind in kinds for v in kind.versions})
-    found = [(GroupVersion(*gv), op) for gv in served for op in operations(*gv, kinds)]
+    served = sorted({GroupVersion(v.group, v.version) for kind in kinds for v in kind.versions})
+    found = [op for gv in served for op in operations(gv.group, gv.version, kinds)]
+    found += _others(kinds).values()
     paths: dict[str, Obj] = {}
-    for gv, op in found:
+    for op in found:
         path = paths.setdefault(op.path, {})
-        path[op.method] = _v2_operation(op, gv)
-        path |= _parameters(_v2_parameter(name, "path", "string", "") for name in _path_names(op.path))
-    reached = _reached((name for _, op in found for name in (op.body, op.answer)), extra or {})
+        path[op.method] = _v2_operation(op)
+        path |= _parameters(_v2_shared(place, name) for place, name in _of_path(op))
+    reached = _reached((name for op in found for name in (op.body, op.answer)), extra or {})
+    every = [*(("query", name) for name in QUERY if name not in _INLINE), *(("path", name) for name in _PATH_NAMES)]
     return {
         "swagger": "2.0",
         "info": _INFO,
         "paths": paths,
         "definitions": {name: _as_v2(name, node) for name, node in reached.items()},
+        "parameters": {_v2_name(place, name): _v2_parameter(place, name) for place, name in every},
         "securityDefinitions": _SECURITY,
         "security": [{"BearerToken": []}],
     }
@@ -393,30 +263,41 @@ def _as_v2(name: str, node: Obj) -> Obj:
     return {key: value for key, value in node.items() if key != "oneOf"} | _V2_SHAPES[name]
 
 
-def _v2_parameter(name: str, place: str, type_: str, description: str) -> Obj:
-    shaped: Obj = {"name": name, "in": place, "type": type_, "uniqueItems": True}
-    if description:
-        shaped["description"] = description
+_INLINE = ("dryRun", "fieldValidation")
+"""Old clients look for these where an operation is, and follow no reference."""
+_PATH_NAMES = ("name", "namespace", "path")
+
+
+def _v2_name(place: str, name: str) -> str:
+    return f"{name}-{place}"
+
+
+def _v2_shared(place: str, name: str) -> Obj:
+    """Every parameter but a few is written once."""
+    return _v2_parameter(place, name) if name in _INLINE else {"$ref": f"#/parameters/{_v2_name(place, name)}"}
+
+
+def _v2_parameter(place: str, name: str) -> Obj:
     if place == "path":
-        shaped["required"] = True
-    return shaped
+        return {"name": name, "in": place, "type": "string", "uniqueItems": True, "required": True}
+    type_, description = QUERY[name]
+    return {"name": name, "in": place, "type": type_, "uniqueItems": True, "description": description}
 
 
-def _v2_operation(op: Operation, gv: GroupVersion) -> Obj:
-    parameters = [_v2_parameter(name, "query", *_QUERY[name]) for name in op.query]
+def _v2_operation(op: Operation) -> Obj:
+    parameters = [_v2_shared("query", name) for name in op.query]
     if op.body:
         required = op.method != "delete"
         parameters.append({"name": "body", "in": "body", "required": required, "schema": {"$ref": _V2 + op.body}})
     answer: Obj = {"type": "string"} if not op.answer else {"$ref": _V2 + op.answer}
     return {
         "description": op.description,
-        "consumes": list(op.patches) if op.method == "patch" else ["*/*"],
+        "consumes": list(op.patches) if op.method == "patch" and op.body else ["*/*"],
         "produces": list(op.media),
         "schemes": ["https"],
-        "tags": [f"{gv.group.split('.')[0] or 'core'}_{gv.version}"],
+        "tags": [op.tag],
         "operationId": op.id,
         **_parameters(parameters),
         "responses": _answers(op, {"schema": answer}),
-        "x-kubernetes-action": op.action,
-        "x-kubernetes-group-version-kind": op.gvk,
+        **_extensions(op),
     }

@@ -177,13 +177,20 @@ _path = _message(
     22,
 )  # fmt: skip
 _PARAMETERS = {
-    "body": _wrapped(1, _wrapped(1, _body)),
-    "query": _wrapped(1, _wrapped(2, _wrapped(3, _query))),
-    "path": _wrapped(1, _wrapped(2, _wrapped(4, _path))),
+    "body": _wrapped(1, _body),
+    "query": _wrapped(2, _wrapped(3, _query)),
+    "path": _wrapped(2, _wrapped(4, _path)),
 }
 
 
+_reference = _wrapped(2, _message({"$ref": (1, _text)}))
+
+
 def _parameter(node: Obj) -> bytes:
+    return _reference(node) if "$ref" in node else _wrapped(1, _own_parameter)(node)
+
+
+def _own_parameter(node: Obj) -> bytes:
     return _PARAMETERS[node["in"]](node)
 
 
@@ -217,6 +224,7 @@ _document = _message(
         "info": (2, _below(_message({"title": (1, _text), "version": (2, _text)}, 7))),
         "paths": (8, _below(_map_of(_path_item, 2))),
         "definitions": (9, _below(_map_of(_schema))),
+        "parameters": (10, _below(_map_of(_own_parameter))),
         "security": (12, _each(_security)),
         "securityDefinitions": (13, _below(_map_of(_wrapped(2, _api_key)))),
     },

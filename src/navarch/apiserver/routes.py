@@ -136,6 +136,8 @@ class Routes:
             case ["v3"]:
                 others = self._server.aggregator.openapi_paths()
                 return lambda: _with_paths(openapi.v3_index(kinds, _marks(custom)), others)
+            case ["v3", *rest] if (made := openapi.v3_other("/".join(rest), kinds)) is not None:
+                return lambda: made
             case ["v3", "api", version] if version in self._discovery.versions(""):
                 return lambda: openapi.v3_document("", version, kinds)
             case ["v3", "apis", group, version] if version in self._discovery.versions(group):

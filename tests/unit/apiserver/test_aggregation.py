@@ -257,7 +257,8 @@ async def test_openapi_holds_their_documents(tmp_path: Path) -> None:
         assert list(swagger["definitions"][f"{meta}_v2"]["properties"]) == ["mine"]
         assert "labels" in swagger["definitions"][meta]["properties"]
         assert "unused" not in swagger["definitions"]
-        assert f"{ROOT}/namespaces/{{namespace}}/flunders/{{name}}" in swagger["paths"]
+        flunders = swagger["paths"][f"{ROOT}/namespaces/{{namespace}}/flunders/{{name}}"]
+        assert flunders["get"]["parameters"] == [{"name": "pretty", "in": "query", "type": "string"}]
         assert "/version" not in swagger["paths"]
 
 

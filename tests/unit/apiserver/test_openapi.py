@@ -19,6 +19,7 @@ KINDS = [
             status_of("Pod"),
             Subresource(name="log", kind="Pod", verbs=("get",)),
             Subresource(name="exec", kind="PodExecOptions", verbs=("create", "get")),
+            Subresource(name="proxy", kind="PodProxyOptions", verbs=("create", "delete", "get", "patch", "update")),
             Subresource(name="eviction", kind="Eviction", verbs=("create",), group="policy", version="v1"),
         ),
     ),
@@ -46,7 +47,18 @@ def references(node: Any) -> set[str]:
 
 def test_the_index_has_every_group_version_and_its_hash_follows_the_kinds() -> None:
     paths = orjson.loads(openapi.v3_index(KINDS))["paths"]
-    assert set(paths) == {"api/v1", "apis/apps/v1", "apis/extensions/v1beta1"}
+    versions = {"api/v1", "apis/apps/v1", "apis/extensions/v1beta1"}
+    others = {
+        ".well-known/openid-configuration",
+        "api",
+        "apis",
+        "apis/apps",
+        "apis/extensions",
+        "openid/v1/jwks",
+        "version",
+    }
+    assert set(paths) == versions | others
+    assert all(openapi.v3_other(path, KINDS) for path in others) and openapi.v3_other("apis/none", KINDS) is None
     assert paths["apis/apps/v1"]["serverRelativeURL"].startswith("/openapi/v3/apis/apps/v1?hash=")
     fewer = orjson.loads(openapi.v3_index(KINDS[1:]))["paths"]
     assert fewer["apis/apps/v1"] == paths["apis/apps/v1"]
@@ -77,6 +89,58 @@ def test_patch_says_that_it_validates_fields_and_of_which_kind() -> None:
     assert scale["x-kubernetes-group-version-kind"]["kind"] == "Scale"
 
 
+def names(holder: Any) -> set[str]:
+    return {parameter["name"] for parameter in holder.get("parameters", ())}
+
+
+def test_tunnels_and_logs_have_their_options() -> None:
+    paths = orjson.loads(openapi.v3_document("", "v1", KINDS))["paths"]
+    pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+    run = paths[f"{pod}/exec"]["post"]
+    assert run["operationId"] == "connectCoreV1PostNamespacedPodExec" and run["x-kubernetes-action"] == "connect"
+    assert run["x-kubernetes-group-version-kind"]["kind"] == "PodExecOptions"
+    assert names(run) == {"command", "container", "stderr", "stdin", "stdout", "tty"}
+    assert set(run["responses"]) == {"200", "401"} and set(run["responses"]["200"]["content"]) == {"*/*"}
+    proxy = paths[f"{pod}/proxy/{{path}}"]
+    assert set(proxy) == {"delete", "get", "head", "options", "patch", "post", "put", "parameters"}
+    assert proxy["head"]["operationId"] == "connectCoreV1HeadNamespacedPodProxyWithPath"
+    log = paths[f"{pod}/log"]["get"]
+    assert {"follow", "tailLines"} <= names(log) and "pretty" in names(paths[f"{pod}/log"])
+    assert log["responses"]["200"]["content"]["text/plain"]["schema"] == {"type": "string"}
+    gone = paths[pod]["delete"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert gone == {"$ref": "#/components/schemas/io.k8s.api.core.v1.Pod"}
+
+
+def test_what_is_deprecated_or_of_no_kind_has_its_paths() -> None:
+    paths = orjson.loads(openapi.v3_document("apps", "v1", KINDS))["paths"]
+    ids = {path: found["get"]["operationId"] for path, found in paths.items() if "/watch/" in path}
+    assert ids == {
+        DEPLOYMENTS.replace("/v1/", "/v1/watch/"): "watchAppsV1NamespacedDeploymentList",
+        DEPLOYMENTS.replace("/v1/", "/v1/watch/") + "/{name}": "watchAppsV1NamespacedDeployment",
+        "/apis/apps/v1/watch/deployments": "watchAppsV1DeploymentListForAllNamespaces",
+    }
+    assert paths["/apis/apps/v1/"]["get"]["operationId"] == "getAppsV1APIResources"
+    widget = Kind(
+        kind="W",
+        plural="ws",
+        namespaced=False,
+        typed_items=True,
+        versions=[Version(group="a.b.io", version="v1", definition="W")],
+    )
+    custom = orjson.loads(openapi.v3_document("a.b.io", "v1", [widget]))["paths"]
+    assert not [path for path in custom if "/watch/" in path or path.endswith("/v1/")]
+    listed = custom["/apis/a.b.io/v1/ws"]["get"]
+    assert (listed["operationId"], listed["tags"]) == ("listABIoV1W", ["aBIo_v1"])
+
+
+def test_v2_writes_parameters_once_but_those_that_old_clients_look_for() -> None:
+    tree = openapi.v2_tree(KINDS)
+    known = {f"#/parameters/{name}": parameter for name, parameter in tree["parameters"].items()}
+    patch = tree["paths"][DEPLOYMENTS + "/{name}"]["patch"]["parameters"]
+    assert {one["name"] for one in patch if "name" in one} == {"body", "dryRun", "fieldValidation"}
+    assert {known[one["$ref"]]["name"] for one in patch if "$ref" in one} == {"fieldManager", "force"}
+
+
 def test_schemas_are_upstreams() -> None:
     schemas = orjson.loads(openapi.v3_document("apps", "v1", KINDS))["components"]["schemas"]
     deployment = schemas["io.k8s.api.apps.v1.Deployment"]
@@ -95,6 +159,7 @@ def test_retired_versions_are_described_from_their_fields() -> None:
 def test_v2_holds_everything_in_one_document() -> None:
     document = orjson.loads(orjson.dumps(openapi.v2_tree(KINDS)))
     known = {f"#/definitions/{name}" for name in document["definitions"]}
+    known |= {f"#/parameters/{name}" for name in document["parameters"]}
     assert references(document) <= known
     assert document["swagger"] == "2.0"
     assert document["definitions"]["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["type"] == "string"

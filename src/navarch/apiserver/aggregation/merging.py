@@ -128,9 +128,22 @@ REFERENCE = "#/definitions/"
 
 
 def own_paths(remote: Remote, spec: Obj) -> Obj:
-    """The paths of a Swagger document that are the version's."""
+    """The paths of a Swagger document that are the version's, with the parameters that it has written elsewhere."""
     paths: Obj = spec.get("paths") or {}
-    return {path: item for path, item in paths.items() if path.startswith(f"{remote.root}/") or path == remote.root}
+    shared: Obj = {f"#/parameters/{name}": one for name, one in (spec.get("parameters") or {}).items()}
+    mine = {path: item for path, item in paths.items() if path.startswith(f"{remote.root}/") or path == remote.root}
+    return {path: _inlined(item, shared) for path, item in mine.items()} if shared else mine
+
+
+def _inlined(node: Any, shared: Mapping[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(value, shared) for value in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if isinstance(reference, str) and reference in shared:
+        return shared[reference]
+    return {key: _inlined(value, shared) for key, value in node.items()}
 
 
 def reached(node: Any, definitions: Mapping[str, Any]) -> list[str]:
