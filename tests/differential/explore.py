@@ -66,6 +66,7 @@ class Explorer:
 
     def explore(self) -> None:
         example, verbs = self._example, self._options.verbs
+        self._remove()
         if "create" in verbs:
             self._send(
                 Step(
@@ -75,7 +76,6 @@ class Explorer:
             self._send(self._creates())
         if set(verbs) == {"create"}:
             return
-        self._remove()
         made = f"made {self._area}"
         self._send(Step(made, "POST", example.path, example.object, {"Content-Type": JSON}))
         self._send(Step(f"read {self._area}", "GET", example.named))
@@ -128,7 +128,7 @@ class Explorer:
         named, id = self._example.named, f"remove {self._area}"
         free = {"metadata": {"finalizers": None}}
         self._send(Step(id, "PATCH", named, free, {"Content-Type": MERGE}))
-        self._send(Step(id, "DELETE", named + "?gracePeriodSeconds=0"))
+        self._send(Step(id, "DELETE", named + "?gracePeriodSeconds=0&propagationPolicy=Background"))
         if self._example.type["kind"] == "Namespace":
             empty = {**self._example.type, "metadata": {"name": self._example.name}, "spec": {"finalizers": []}}
             self._send(Step(id, "PUT", named + "/finalize", empty, {"Content-Type": JSON}))

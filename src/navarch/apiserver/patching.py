@@ -65,7 +65,8 @@ class Patch:
         if self.type == "strategic":
             why = cause.restoring() if isinstance(cause, Mismatch) else why
             return errors.bad_patch(go_text(self.tree), why)
-        return errors.bad_patch(orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode(), why)
+        shown = dict(sorted(patched.items())) if isinstance(patched, dict) else patched
+        return errors.bad_patch(orjson.dumps(shown).decode(), why)
 
     def _json(self, tree: Obj) -> Obj:
         if not isinstance(self.tree, list):

@@ -12,6 +12,7 @@ from tests.differential.script import (
     protocol,
     reads,
     setup,
+    updates,
     validation,
     writes,
 )
@@ -28,6 +29,7 @@ AREAS = {
     "writes": writes,
     "patches": patches,
     "validation": validation,
+    "updates": updates,
     "custom": custom,
 }
 

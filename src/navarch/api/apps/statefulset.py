@@ -29,10 +29,10 @@ def defaults(obj: Obj) -> None:
     strategy = spec.setdefault("updateStrategy", {})
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
-    if strategy["type"] == "RollingUpdate":
-        rolling = strategy["rollingUpdate"] = strategy.get("rollingUpdate") or {}
-        if rolling.get("partition") is None:
-            rolling["partition"] = 0
+        strategy["rollingUpdate"] = strategy.get("rollingUpdate") or {}
+    rolling = strategy.get("rollingUpdate")
+    if strategy["type"] == "RollingUpdate" and rolling is not None and rolling.get("partition") is None:
+        rolling["partition"] = 0
     retention = spec["persistentVolumeClaimRetentionPolicy"] = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for when in ("whenDeleted", "whenScaled"):
         if not retention.get(when):

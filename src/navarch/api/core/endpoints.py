@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from navarch.api.addresswarnings import ip_warnings
 from navarch.api.columns import AGE, NAME, first_few
 from navarch.api.core.service_validation import PROTOCOLS, reachable_ip
 from navarch.api.kind import Column, Kind, Version
@@ -15,6 +16,8 @@ from navarch.machinery.tables import age_of
 from navarch.machinery.types import Obj
 
 DEPRECATION = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+
+MANAGED_BY, CONTROLLER = "endpoints.kubernetes.io/managed-by", "endpoint-controller"
 
 
 def defaults(obj: Obj) -> None:
@@ -59,6 +62,18 @@ def _ports(ports: Sequence[Obj], path: str, errs: FieldErrors) -> None:
             checks.named(errs, f"{at}.appProtocol", protocol, names.qualified_name)
 
 
+def warnings(obj: Obj, old: Obj | None) -> list[str]:
+    """Not of what the controller wrote."""
+    if (obj["metadata"].get("labels") or {}).get(MANAGED_BY) == CONTROLLER:
+        return []
+    found: list[str] = []
+    for index, subset in enumerate(obj.get("subsets") or ()):
+        for field in ("addresses", "notReadyAddresses"):
+            for position, address in enumerate(subset.get(field) or ()):
+                found += ip_warnings(f"subsets[{index}].{field}[{position}].ip", address.get("ip", ""))
+    return found
+
+
 def _cell(subsets: Sequence[Obj]) -> str:
     found: list[str] = []
     for subset in subsets:
@@ -83,6 +98,7 @@ KIND = Kind(
     versions=(Version(group="", version="v1", definition="io.k8s.api.core.v1.Endpoints", deprecation=DEPRECATION),),
     defaults=defaults,
     validate=validate,
+    warnings=warnings,
     allow_create_on_update=True,
     columns=(NAME, Column(name="Endpoints", description="Addresses and ports of what is ready."), AGE),
     row=row,

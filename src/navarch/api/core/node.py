@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from navarch.api.addresswarnings import cidr_warnings
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Subresource, Version, status_of
 from navarch.api.podspec import checks
@@ -148,6 +149,8 @@ def warnings(obj: Obj, old: Obj | None) -> list[str]:
         found.append("spec.configSource: the feature is removed")
     if spec.get("externalID"):
         found.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+    for index, text in enumerate(spec.get("podCIDRs") or ()):
+        found += cidr_warnings(f"spec.podCIDRs[{index}]", text)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from navarch.api.addresswarnings import cidr_warnings, ip_warnings
 from navarch.api.columns import AGE, NAME
 from navarch.api.core.service_validation import (
     HINTS,
@@ -114,6 +115,9 @@ def warnings(obj: Obj, old: Obj | None) -> list[str]:
     kind, external = spec.get("type"), spec.get("externalIPs")
     if HINTS in (obj["metadata"].get("annotations") or {}):
         found.append(f"annotation {HINTS} is deprecated, please use {MODE} instead")
+    if kind != "ExternalName" and spec.get("clusterIP") != "None":
+        for index, address in enumerate(spec.get("clusterIPs") or ()):
+            found += ip_warnings(f"spec.clusterIPs[{index}]", address)
     headless = kind == "ClusterIP" and spec.get("clusterIP") == "None"
     if headless:
         if spec.get("loadBalancerIP"):
@@ -122,8 +126,14 @@ def warnings(obj: Obj, old: Obj | None) -> list[str]:
             found.append("spec.externalIPs is ignored for headless services")
         if spec.get("sessionAffinity") != "None":
             found.append("spec.SessionAffinity is ignored for headless services")
-    elif external and kind != "ExternalName":
+    for index, address in enumerate(external or ()):
+        found += ip_warnings(f"spec.externalIPs[{index}]", address)
+    if external and kind != "ExternalName" and not headless:
         found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+    if address := spec.get("loadBalancerIP"):
+        found += ip_warnings("spec.loadBalancerIP", address)
+    for index, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        found += cidr_warnings(f"spec.loadBalancerSourceRanges[{index}]", text)
     if external and kind == "ExternalName":
         found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if kind != "ExternalName" and spec.get("externalName"):

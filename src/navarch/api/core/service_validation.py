@@ -55,7 +55,7 @@ def validate(obj: Obj, errs: FieldErrors) -> None:
         validate_labels(selector, "spec.selector", errs)
     _affinity(spec, errs)
     if kind != "ExternalName":
-        _addresses(spec, errs)
+        validate_addresses(spec, errs)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         if wrong := names.legacy_ip(address):
             checks.each(errs, f"spec.externalIPs[{index}]", address, wrong)
@@ -134,7 +134,8 @@ def _affinity(spec: Obj, errs: FieldErrors) -> None:
             errs.invalid(f"{at}.clientIP.timeoutSeconds", seconds, message)
 
 
-def _addresses(spec: Obj, errs: FieldErrors) -> None:
+def validate_addresses(spec: Obj, errs: FieldErrors) -> None:
+    """Cluster addresses and families among themselves."""
     first, addresses = spec.get("clusterIP"), spec.get("clusterIPs") or []
     if first:
         if not addresses:
@@ -229,7 +230,7 @@ def _traffic(spec: Obj, errs: FieldErrors) -> None:
 
 def reachable_ip(address: str, path: str, errs: FieldErrors) -> None:
     """An address that other machines can send to."""
-    ip = names.parse_ip(address)
+    ip = names.parse_ip(names.loose_ip(address))
     if ip is None:
         errs.invalid(path, address, "must be a valid IP address")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from navarch.api.addresswarnings import cidr_warnings
 from navarch.api.columns import AGE, NAME
 from navarch.api.kind import Column, Kind, Version
 from navarch.api.podspec import checks
@@ -109,16 +110,8 @@ def warnings(obj: Obj, old: Obj | None) -> list[str]:
                 at, block = f"spec.{direction}[{index}].{peers}[{position}].ipBlock", peer.get("ipBlock") or {}
                 exceptions = enumerate(block.get("except") or ())
                 for path, text in ((".cidr", block.get("cidr", "")), *((f".except[{i}]", t) for i, t in exceptions)):
-                    if text and (wrong := _canonical(text)):
-                        found.append(f"{at}{path}: {wrong}")
+                    found += cidr_warnings(at + path, text)
     return found
-
-
-def _canonical(text: str) -> str:
-    network = names.parse_cidr(text)
-    if network is None or network.version == 4 or str(network) == text:
-        return ""
-    return f'IPv6 CIDR value "{text}" should be in RFC 5952 canonical format ("{network}")'
 
 
 def row(obj: Obj, now: float) -> list[Any]:

@@ -116,6 +116,8 @@ def _naming(spec: Obj, path: str, errs: FieldErrors) -> None:
     for field in DNS_NAMED:
         if name := spec.get(field):
             checks.named(errs, f"{path}.{field}", name, names.dns1123_subdomain)
+    if spec.get("runtimeClassName") == "":
+        checks.named(errs, f"{path}.runtimeClassName", "", names.dns1123_subdomain)
     for field in ("hostname", "subdomain"):
         if name := spec.get(field):
             checks.named(errs, f"{path}.{field}", name, names.dns1123_label)
@@ -201,7 +203,7 @@ def _rest(spec: Obj, path: str, errs: FieldErrors) -> None:
             checks.named(errs, f"{at}.hostnames[{position}]", name, names.dns1123_subdomain)
     policies = ("Never", "PreemptLowerPriority")
     if (policy := spec.get("preemptionPolicy")) is not None and policy not in policies:
-        errs.not_supported(f"{path}.preemptionPolicy", policy, policies)
+        checks.one_of(errs, f"{path}.preemptionPolicy", policy, policies)
     if overhead := spec.get("overhead"):
         validate_resources({"limits": overhead}, f"{path}.overhead", (), errs)
     if (system := spec.get("os")) is not None:

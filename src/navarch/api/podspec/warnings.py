@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from navarch.api.addresswarnings import ip_warnings
 from navarch.api.nodelabels import DEPRECATED
 from navarch.machinery.memo import Memo
 from navarch.machinery.quantity import Quantity
@@ -89,6 +90,10 @@ def _spec(spec: Obj, meta: Obj, path: str, template: bool) -> Iterator[str]:
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         yield f"{path}spec.terminationGracePeriodSeconds: {NEGATIVE_GRACE}"
     yield from _affinities(spec.get("affinity") or {}, f"{path}spec.affinity")
+    for index, server in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
+        yield from ip_warnings(f"{path}spec.dnsConfig.nameservers[{index}]", server)
+    for index, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from ip_warnings(f"{path}spec.hostAliases[{index}].ip", alias.get("ip", ""))
 
 
 def _containers(spec: Obj, path: str) -> Iterator[tuple[str, Obj]]:

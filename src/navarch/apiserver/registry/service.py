@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 
+from navarch.api.core.service_validation import validate_addresses
 from navarch.api.kind import Kind
 from navarch.apiserver.registry.addresses import ServiceRanges, canonical, parent
 from navarch.apiserver.registry.allocators import PortAllocator, RangeFullError
 from navarch.apiserver.registry.call import Call
 from navarch.apiserver.registry.generic import Environment, Finish, Registry
 from navarch.apiserver.watchcache import Entry, ResourceCache
-from navarch.machinery import errors, names
+from navarch.machinery import errors
 from navarch.machinery.errors import FieldErrors
 from navarch.machinery.types import Obj
 from navarch.store.interface import ConflictError, Write
@@ -137,6 +138,7 @@ class ServiceRegistry(Registry):
         spec = obj.setdefault("spec", {})
         if old is not None:
             _carry_allocated(spec, old.get("spec", {}))
+        _one_address(spec, (old or {}).get("spec") or {})
         errs = FieldErrors()
         if spec.get("type") == "ExternalName":
             for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
@@ -156,14 +158,19 @@ class ServiceRegistry(Registry):
 
     def _families(self, spec: Obj, errs: FieldErrors) -> None:
         family = f"IPv{self.addresses.network.version}"
+        selectorless = _is_headless(spec) and not spec.get("selector")
+        policy = spec.get("ipFamilyPolicy")
+        if policy is None:
+            policy = spec["ipFamilyPolicy"] = "RequireDualStack" if selectorless else "SingleStack"
+        validate_addresses(spec, errs)
+        if errs or not self._inferred(spec, family, errs):
+            return
         wanted_families: list[str] = spec.get("ipFamilies") or []
-        if _is_headless(spec) and not spec.get("selector"):
-            policy = spec["ipFamilyPolicy"] = spec.get("ipFamilyPolicy") or "RequireDualStack"
+        if selectorless:
             both = [family, *(other for other in FAMILIES if other != family)]
             more = [other for other in both if other not in wanted_families]
             spec["ipFamilies"] = [*wanted_families, *more] if policy != "SingleStack" else wanted_families or [family]
             return
-        policy = spec.get("ipFamilyPolicy") or "SingleStack"
         if policy == "RequireDualStack":
             errs.invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services")
         for index, wanted in enumerate(spec.get("ipFamilies") or ()):
@@ -171,20 +178,30 @@ class ServiceRegistry(Registry):
                 errs.not_supported(f"spec.ipFamilies[{index}]", wanted, FAMILIES)
             elif wanted != family:
                 errs.invalid(f"spec.ipFamilies[{index}]", wanted, "not configured on this cluster")
-        spec["ipFamilyPolicy"] = policy
         spec["ipFamilies"] = spec.get("ipFamilies") or [family]
 
+    def _inferred(self, spec: Obj, family: str, errs: FieldErrors) -> bool:
+        """Families of the addresses that are asked for. Whether all went well."""
+        addresses, families = spec.get("clusterIPs") or (), [*(spec.get("ipFamilies") or ())]
+        if spec["ipFamilyPolicy"] == "SingleStack":
+            for what, count in (("cluster IPs", len(addresses)), ("IP families", len(families))):
+                if count == 2:
+                    message = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+                    errs.invalid("spec.ipFamilyPolicy", "SingleStack", message)
+        for index, address in enumerate(addresses):
+            if address == HEADLESS or index < len(families):
+                continue
+            found = "IPv6" if ":" in address else "IPv4"
+            if found == family:
+                spec["ipFamilies"] = families = [*families, found]
+            else:
+                errs.invalid(f"spec.clusterIPs[{index}]", addresses, f"{found} is not configured on this cluster")
+        return not errs
+
     def _address(self, spec: Obj, kept: set[str], taken: _Taken, errs: FieldErrors) -> None:
-        if spec.get("clusterIPs") and not spec.get("clusterIP"):
-            errs.invalid("spec.clusterIPs", spec["clusterIPs"], "must be empty when `clusterIP` is not specified")
-            return
         wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
         if wanted == HEADLESS:
             spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
-            return
-        if wanted and names.parse_ip(wanted) is None:
-            for message in names.is_valid_ip(wanted):
-                errs.invalid("spec.clusterIPs[0]", wanted, message)
             return
         if wanted and wanted not in kept:
             if why := self.addresses.take(wanted):
@@ -247,6 +264,17 @@ def _is_headless(spec: Obj) -> bool:
     return HEADLESS in (spec.get("clusterIP"), *(spec.get("clusterIPs") or ()))
 
 
+def _one_address(spec: Obj, old: Obj) -> None:
+    """`clusterIP` and the first of `clusterIPs` are the same: a client that changes the first alone means both."""
+    first, had = spec.get("clusterIP", ""), old.get("clusterIP", "")
+    if first == had or (spec.get("clusterIPs") or []) != (old.get("clusterIPs") or []):
+        return
+    if first:
+        spec["clusterIPs"] = [first]
+    else:
+        spec.pop("clusterIPs", None)
+
+
 def _wants_node_ports(spec: Obj) -> bool:
     if spec.get("type") == "NodePort":
         return True
@@ -276,17 +304,16 @@ def _node_ports(service: Obj) -> list[int]:
 
 
 def _carry_allocated(spec: Obj, old: Obj) -> None:
-    """What an update does not mention stays allocated to it (patchAllocatedValues, normalizeClusterIPs)."""
+    """What an update does not mention stays allocated to it (patchAllocatedValues)."""
     both = spec.get("type") != "ExternalName" and old.get("type") != "ExternalName"
     if both:
         for field in ("clusterIP", "clusterIPs"):
             if not spec.get(field) and old.get(field):
                 spec[field] = old[field]
-        if spec.get("clusterIP") != old.get("clusterIP") and spec.get("clusterIPs") == old.get("clusterIPs"):
-            spec["clusterIPs"] = [spec["clusterIP"]]
-        for field in ("ipFamilies", "ipFamilyPolicy"):
-            if not spec.get(field) and old.get(field):
-                spec[field] = old[field]
+        if not spec.get("ipFamilies") and old.get("ipFamilies"):
+            spec["ipFamilies"] = old["ipFamilies"]
+        if spec.get("ipFamilyPolicy") is None and old.get("ipFamilyPolicy"):
+            spec["ipFamilyPolicy"] = old["ipFamilyPolicy"]
     if _wants_node_ports(spec) and _wants_node_ports(old):
         numbers = {p.get("name", ""): p["nodePort"] for p in old.get("ports") or () if p.get("nodePort")}
         used = {p.get("nodePort") for p in spec.get("ports") or ()}
@@ -301,5 +328,5 @@ def _carry_allocated(spec: Obj, old: Obj) -> None:
                 port.pop("nodePort", None)
     if _wants_health_check_port(spec) and _wants_health_check_port(old):
         spec.setdefault("healthCheckNodePort", old.get("healthCheckNodePort", 0))
-    elif not _wants_health_check_port(spec):
+    elif _wants_health_check_port(old) and spec.get("healthCheckNodePort") == old.get("healthCheckNodePort"):
         spec.pop("healthCheckNodePort", None)

@@ -18,4 +18,6 @@ class VolumeRegistry(Registry):
             status, before = obj.setdefault("status", {}), old.get("status") or {}
             if status.get("phase") != before.get("phase") and status.get(SINCE) in (None, before.get(SINCE)):
                 status[SINCE] = rfc3339(self.env.world.now())
+            elif SINCE not in status and SINCE in before:
+                status[SINCE] = before[SINCE]
         return finish_nothing
