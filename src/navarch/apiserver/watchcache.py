@@ -19,6 +19,7 @@ import orjson
 
 from navarch.api.kind import Kind
 from navarch.apiserver.fanout import Change, Fanout
+from navarch.machinery import trees
 from navarch.machinery.types import GroupResource, Obj
 from navarch.store.interface import KV, Event, Page, Store, WatchHandle
 
@@ -76,6 +77,10 @@ class Entry:
     def private(self) -> Obj:
         """The tree once more, for whoever changes it: decoding is five times faster than copying."""
         return orjson.loads(self.data)
+
+    def opened(self) -> Obj:
+        """The tree for one whose changes are all in the maps right below its top (trees.opened)."""
+        return trees.opened(self._obj) if self._obj is not None else self.private()
 
     def keep(self, obj: Obj) -> None:
         """Takes `obj` for the entry's tree, for as long as it is among the newest DECODED."""

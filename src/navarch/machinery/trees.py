@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import orjson
+
 T = TypeVar("T")
 
 
 def copy(tree: T) -> T:
     """A deep copy of a JSON tree (dicts, lists, scalars)."""
-    return _copy(tree)
+    try:
+        return orjson.loads(orjson.dumps(tree))  # a third of the time of a walk
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, a lone surrogate
+        return _copy(tree)
+
+
+def opened(tree: dict[str, Any]) -> dict[str, Any]:
+    """A copy whose top level, and the maps right below it, may be changed; all else is shared, and may not."""
+    return {k: dict(v) if type(v) is dict else v for k, v in tree.items()}
 
 
 def _copy(tree: Any) -> Any:

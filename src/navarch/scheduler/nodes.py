@@ -235,8 +235,8 @@ class Nodes:
 
     def free_at(self, resource: str, slot: int) -> int:
         allocatable, requested = self.allocatable.get(resource), self.requested.get(resource)
-        there = int(allocatable[slot]) if allocatable is not None else 0
-        return there - (int(requested[slot]) if requested is not None else 0)
+        there = allocatable.item(slot) if allocatable is not None else 0
+        return there - (requested.item(slot) if requested is not None else 0)
 
     def capacity(self, resource: str) -> Ints:
         return self._column(self.allocatable, resource)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from navarch.machinery.memo import Memo
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
 
@@ -148,12 +149,24 @@ def _compute(tree: Obj | None) -> Iterator[tuple[str, Quantity]]:
 ZERO = Quantity.parse("0")
 
 
+_qos: Memo[str] = Memo(256)
+
+
 def qos_class(spec: Obj) -> str:
     """Guaranteed, Burstable or BestEffort, by the cpu and memory that the pod or its containers name."""
     if spec.get("resources") is not None:
         holders = [spec["resources"]]
     else:
         holders = [c.get("resources") or {} for f in ("containers", "initContainers") for c in spec.get(f) or ()]
+    key = Memo.key(holders)
+    found = _qos.get(key)
+    if found is None:
+        found = _qos_of(holders)
+        _qos.put(key, found)
+    return found
+
+
+def _qos_of(holders: Sequence[Obj]) -> str:
     requests: Amounts = {}
     limits: Amounts = {}
     guaranteed = True

@@ -392,13 +392,14 @@ class Registry:
 
     async def modify(self, call: Call, change: Callable[[Obj], None]) -> Entry:
         """Changes what is stored at `call.name` by the server's own hand: no admission, no validation. `change` gets a
-        private copy, and runs again when another write came between."""
+        copy that is its own down to the fields of metadata, spec and status; it replaces what is below them. It runs
+        again when another write came between."""
         key = self.cache.key(call.namespace, call.name)
         for _ in range(UPDATE_ATTEMPTS):
             existing = self.cache.by_key(key)
             if existing is None:
                 raise errors.not_found(self.resource, call.name)
-            obj = existing.private()
+            obj = existing.opened()
             change(obj)
             try:
                 return await self.rewrite(call, existing, obj)

@@ -31,7 +31,7 @@ class Share(NamedTuple):
 
 def _shares(pod: PodInfo, nodes: Nodes, resource: str, guessed: bool) -> Share | None:
     """None where the resource has no part in scoring this pod. `guessed`: with what pods without requests count as."""
-    wanted = dict(pod.requests).get(resource, 0)
+    wanted = _requested(pod, resource)
     if not wanted and resource not in NATIVE:
         return None
     used = nodes.used(resource)
@@ -39,6 +39,26 @@ def _shares(pod: PodInfo, nodes: Nodes, resource: str, guessed: bool) -> Share |
         index = 0 if resource == CPU else 1
         used, wanted = nodes.scored[index], pod.scored[index]
     return Share(nodes.capacity(resource), used, wanted)
+
+
+def _share_at(pod: PodInfo, nodes: Nodes, resource: str, guessed: bool, slot: int) -> tuple[int, int, int]:
+    """(used, allocatable, wanted) of one node; allocatable is 0 where the resource has no part."""
+    wanted = _requested(pod, resource)
+    if not wanted and resource not in NATIVE:
+        return 0, 0, 0
+    room = nodes.capacity(resource).item(slot)
+    if guessed and resource == CPU:
+        return nodes.scored[0].item(slot), room, pod.scored[0]
+    if guessed and resource == MEMORY:
+        return nodes.scored[1].item(slot), room, pod.scored[1]
+    return nodes.used(resource).item(slot), room, wanted
+
+
+def _requested(pod: PodInfo, resource: str) -> int:
+    for name, value in pod.requests:
+        if name == resource:
+            return value
+    return 0
 
 
 # -- fit
@@ -150,11 +170,10 @@ class NodeResourcesFit:
         )
         total = weights = 0
         for resource, weight in self._resources:
-            share = _shares(pod, nodes, resource, True)
-            room = int(share.allocatable[slot]) if share else 0
-            if not share or not room:
+            used, room, wanted = _share_at(pod, nodes, resource, True, slot)
+            if not room:
                 continue
-            score = self._strategy.one(int(share.used[slot]) + share.wanted, room)
+            score = self._strategy.one(used + wanted, room)
             if score or not self._strategy.skips_zero:
                 total += score * weight
                 weights += weight
@@ -203,9 +222,9 @@ class NodeResourcesBalancedAllocation:
         return MAX_SCORE // 2 + np.trunc((MAX_SCORE // 2 + after - before) / 2).astype(np.int64)
 
     def at(self, pod: PodInfo, nodes: Nodes, slot: int) -> tuple[bool, int]:
-        parts = [(int(s.used[slot]), int(s.allocatable[slot]), s.wanted) for s in self._known(pod, nodes)]
-        after = _balance_at([(used + wanted) / room for used, room, wanted in parts if room])
-        before = _balance_at([used / room for used, room, _ in parts if room])
+        shares = [_share_at(pod, nodes, name, False, slot) for name in self._names]
+        after = _balance_at([(used + wanted) / room for used, room, wanted in shares if room])
+        before = _balance_at([used / room for used, room, _ in shares if room])
         return True, MAX_SCORE // 2 + math.trunc((MAX_SCORE // 2 + after - before) / 2)
 
     def refusals(self, pod: PodInfo, nodes: Nodes) -> Sequence[Refusal]:
