@@ -1,11 +1,15 @@
 """Pods scheduled per second: the workloads of upstream's scheduler_perf, in their shapes and counts.
 
-    script/bench scheduler [NAME ...] [--json FILE] [--store sqlite|memory] [--scale N] [--profile FILE]
+    script/bench scheduler [NAME ...] [--against KUBECONFIG] [--json FILE] [--store sqlite|memory] [--scale N] [--profile FILE]
 
 API server (in process, on a durable store unless told otherwise), and the scheduler with its own rights; nodes are objects
 without a kubelet, as upstream has them; the admission plugins that upstream's harness switches off are off (ServiceAccount,
 TaintNodesByCondition, Priority). A workload's figure is the number of its measured pods through the seconds from the first
 request to create one until a watch has seen the last with a node, creation and events included.
+
+`--against` has each workload done by another cluster as well, right after: one with an API server and a scheduler, no other
+controllers and no nodes, and the same plugins off. The scheduler's own limit of requests should be out of the way there
+(clientConnection: qps and burst 5000 in its configuration, as scheduler_perf has it). All its pods and nodes go.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import itertools
 import resource
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,9 +36,11 @@ from bench.report import Report, write_json
 from navarch.apiserver.admission.settings import Settings
 from navarch.apiserver.request import User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
-from navarch.client.interface import Client
+from navarch.client.http import HttpClient
+from navarch.client.interface import Client, Resource
 from navarch.client.resources import NAMESPACES, NODES, PODS
 from navarch.machinery.clock import RealWorld
+from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
 from navarch.scheduler.scheduler import Scheduler
 from navarch.store.memory import MemoryStore
@@ -44,6 +50,7 @@ SWITCHED_OFF = frozenset(("ServiceAccount", "TaintNodesByCondition", "Priority")
 CREATING = 64
 """Requests to create pods under way at once."""
 GC_THRESHOLDS = (50_000, 20, 50)
+LIMIT_SECONDS = 900.0
 ZONE = "topology.kubernetes.io/zone"
 
 
@@ -235,9 +242,11 @@ class Bound:
             self.changed.set()
 
     async def until(self, run: str, count: int) -> None:
-        while self.prefixes.get(run, 0) < count:
-            self.changed.clear()
-            await self.changed.wait()
+        """Raises TimeoutError where they do not all get one."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while self.prefixes.get(run, 0) < count:
+                self.changed.clear()
+                await self.changed.wait()
 
 
 @asynccontextmanager
@@ -279,14 +288,17 @@ async def churn(client: Client, template: Obj) -> None:
 
 async def prepare(client: Client, workload: Workload, scale: int) -> None:
     for name in ("sched-0", "sched-1"):
-        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        with suppress(StatusError):  # it may be there
+            await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     nodes = [node(workload.zones, index) for index in range(-(-workload.nodes // scale))]
     if workload.extra_node:
         nodes.append(workload.extra_node)
     await create(client, iter(nodes), NODES)
 
 
-async def run(workload: Workload, store: str, scale: int, profiler: cProfile.Profile | None) -> dict[str, Any]:
+@asynccontextmanager
+async def ours(workload: Workload, store: str, scale: int) -> AsyncGenerator[Client]:
+    """A client of a cluster of our own with the workload's nodes."""
     async with serving(store) as server:
         client = server.client(User("perf", groups=("system:masters", "system:authenticated")))
         await prepare(client, workload, scale)
@@ -294,62 +306,121 @@ async def run(workload: Workload, store: str, scale: int, profiler: cProfile.Pro
             server.client(User("system:kube-scheduler", groups=("system:authenticated",))), server.world
         )
         await scheduler.start()
-        bound = Bound()
-        watching = asyncio.create_task(bound.watch(client))
-        for index, (count, template, namespace) in enumerate(workload.first):
-            await create(client, copies(count // scale, template, namespace, f"first-{index}"), PODS)
-            await bound.until(f"first-{index}", count // scale)
-        churning = asyncio.create_task(churn(client, workload.churn)) if workload.churn else None
-        gc.collect()
-        gc.freeze()
-        count, template, namespace = workload.measured
-        count //= scale
-        if profiler:
-            profiler.enable()
-        began, cpu = time.perf_counter(), time.process_time()
-        await create(client, copies(count, template, namespace, "measured"), PODS)
-        created = time.perf_counter() - began
-        await bound.until("measured", count)
-        took, cpu = time.perf_counter() - began, time.process_time() - cpu
-        if profiler:
-            profiler.disable()
-        for task in (churning, watching):
-            if task:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        await scheduler.stop()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        return {"rate": count / took, "cpu_us": cpu / count * 1e6, "created": count / created, "memory": memory}
+        try:
+            yield client
+        finally:
+            await scheduler.stop()
+
+
+@asynccontextmanager
+async def theirs(workload: Workload, kubeconfig: Path, scale: int) -> AsyncGenerator[Client]:
+    """The same of the other cluster, emptied before."""
+    client = HttpClient.from_kubeconfig(kubeconfig)
+    try:
+        for namespace in (PLAIN, "sched-0", "sched-1"):
+            await empty(client, PODS, namespace)
+        await empty(client, NODES)
+        await prepare(client, workload, scale)
+        yield client
+    finally:
+        await client.close()
+
+
+async def empty(client: Client, resource: Resource, namespace: str = "") -> None:
+    """Deletes all there is. The server may give a request up before it is through."""
+    path = resource.path(namespace)
+    for _ in range(60):
+        with suppress(StatusError):
+            await client.raw("DELETE", path, {"gracePeriodSeconds": "0"})
+        if not (await client.raw("GET", path, {"limit": "1"}))["items"]:
+            return
+    raise SystemExit(f"{path} does not become empty")
+
+
+async def run(workload: Workload, client: Client, scale: int, profiler: cProfile.Profile | None) -> dict[str, Any]:
+    bound = Bound()
+    watching = asyncio.create_task(bound.watch(client))
+    for index, (count, template, namespace) in enumerate(workload.first):
+        await create(client, copies(count // scale, template, namespace, f"first-{index}"), PODS)
+        await bound.until(f"first-{index}", count // scale)
+    churning = asyncio.create_task(churn(client, workload.churn)) if workload.churn else None
+    gc.collect()
+    gc.freeze()
+    count, template, namespace = workload.measured
+    count //= scale
+    if profiler:
+        profiler.enable()
+    began, cpu = time.perf_counter(), time.process_time()
+    await create(client, copies(count, template, namespace, "measured"), PODS)
+    created = time.perf_counter() - began
+    await bound.until("measured", count)
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    if profiler:
+        profiler.disable()
+    for task in (churning, watching):
+        if task:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"rate": count / took, "cpu_us": cpu / count * 1e6, "created": count / created, "memory": memory}
 
 
 def measure(name: str, store: str, scale: int, profile: Path | None) -> dict[str, Any]:
     gc.set_threshold(*GC_THRESHOLDS)
     profiler = cProfile.Profile(time.thread_time) if profile else None
-    found: dict[str, Any] = uvloop.run(run(WORKLOADS[name], store, scale, profiler))
+    workload = WORKLOADS[name]
+
+    async def here() -> dict[str, Any]:
+        async with ours(workload, store, scale) as client:
+            return await run(workload, client, scale, profiler)
+
+    found = uvloop.run(here())
     if profiler and profile:
         profiler.dump_stats(profile)
     return found
 
 
+def measure_other(name: str, kubeconfig: Path, scale: int) -> dict[str, Any]:
+    workload = WORKLOADS[name]
+
+    async def there() -> dict[str, Any]:
+        async with theirs(workload, kubeconfig, scale) as client:
+            return await run(workload, client, scale, None)
+
+    return uvloop.run(there())
+
+
+def apart(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What it finds in a process, and so a heap, of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        return alone.submit(function, *arguments).result()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WORKLOADS))
+    parser.add_argument("--against", type=Path, metavar="KUBECONFIG", help="another cluster that does the same")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--store", choices=("sqlite", "memory"), default="sqlite")
     parser.add_argument("--scale", type=int, default=1, help="divides nodes and pods")
     parser.add_argument("--profile", type=Path, help="writes a profile of the measured part")
     asked = parser.parse_args()
     columns = ["pods/s", "floor", "target", "reached", "CPU us/pod", "peak MB"]
+    if asked.against:
+        columns += ["other, pods/s", "ratio"]
     report = Report("Scheduler: end to end through the API server", ["workload", *columns])
     report.facts.update(store=asked.store, scale=asked.scale)
     report.begin()
     for name in asked.names or WORKLOADS:
         workload = WORKLOADS[name]
-        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # each with a heap of its own
-            found = alone.submit(measure, name, asked.store, asked.scale, asked.profile).result()
+        found = apart(measure, name, asked.store, asked.scale, asked.profile)
         reached = "yes" if found["rate"] >= workload.target else "no"
-        report.add(name, found["rate"], workload.floor, workload.target, reached, found["cpu_us"], found["memory"])
+        row = [found["rate"], workload.floor, workload.target, reached, found["cpu_us"], found["memory"]]
+        if asked.against:
+            other = apart(measure_other, name, asked.against, asked.scale)["rate"]
+            row += [other, found["rate"] / other]
+        report.add(name, *row)
     write_json(asked.json, [report])
 
 
