@@ -20,6 +20,7 @@ from navarch.kubelet.csi.volumes import CsiVolumes
 from navarch.kubelet.dra.manager import ClaimManager
 from navarch.kubelet.hooks import run_hook
 from navarch.kubelet.kubelet import Kubelet
+from navarch.kubelet.podresources import PodResources
 from navarch.kubelet.probes import ProbeManager
 from navarch.kubelet.server import KubeletServer
 from navarch.kubelet.stats import Stats
@@ -80,6 +81,8 @@ class KubeletAgent:
         volumes = VolumeManager(config.root, look, client, world, allocatable, images, mounts)
         probes = ProbeManager(self.cri, world, self.kubelet.wake, self._tell)
         self.kubelet.connect(volumes, volumes.container_mounts, probes, run_hook)
+        sockets = config.root / "pod-resources"
+        self.resources = PodResources(sockets, self.kubelet.active, self.kubelet.devices, claims)
         access = Access(config.node_name, ca_pem, client, world)
         stats, disk = Stats(config.cgroup), str(config.root)
         self.server = KubeletServer(
@@ -107,12 +110,14 @@ class KubeletAgent:
             await self.server.start("0.0.0.0", self._config.port, self._serving)
         await self.kubelet.start()
         self.claims.drivers.start()
+        await self.resources.start()
         self.csi.start()
 
     async def stop(self) -> None:
         await self.server.stop()
         await self.kubelet.stop()
         await self.csi.stop()
+        await self.resources.stop()
         await self.claims.drivers.stop()
         await self.recorder.stop()
         await self.cri.close()

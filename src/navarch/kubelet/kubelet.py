@@ -190,6 +190,10 @@ class Kubelet:
         """The node's pods, each with the newest status."""
         return [{**worker.pod, "status": worker.status} for worker in self._workers.values()]
 
+    def active(self) -> Sequence[Obj]:
+        """Those of them that are not over."""
+        return [{**worker.pod, "status": worker.status} for worker in self._living()]
+
     def runtime(self, uid: str) -> PodRuntime:
         return self.cache.get(uid)
 

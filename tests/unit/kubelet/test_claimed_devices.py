@@ -20,12 +20,16 @@ from navarch.client.interface import Client
 from navarch.client.resources import NODES
 from navarch.kubelet.csi.registry import CsiRegistry
 from navarch.kubelet.csi.wire import codec as registration
+from navarch.kubelet.devices.manager import DeviceManager
 from navarch.kubelet.dra import cdi
 from navarch.kubelet.dra.cdi import CdiError
 from navarch.kubelet.dra.drivers import SLICES
 from navarch.kubelet.dra.health import HealthBook
 from navarch.kubelet.dra.manager import CLAIMS, ClaimError, ClaimManager
 from navarch.kubelet.dra.wire import codec
+from navarch.kubelet.endpoint import Endpoint, PluginError
+from navarch.kubelet.podresources import PodResources
+from navarch.kubelet.podresources import codec as podresources
 from navarch.machinery.clock import RealWorld
 
 NAME, NS = "gpu.example.com", "default"
@@ -303,3 +307,32 @@ async def test_what_a_node_offered_before_is_taken_back_when_its_kubelet_starts(
             return
         await asyncio.sleep(0.02)
     raise AssertionError(left)
+
+
+async def test_agents_are_told_who_has_which_devices(node: Node) -> None:
+    await node.claim("c", "one")
+    wanted = {**pod("one"), "spec": {**pod("one")["spec"], "containers": [container("first"), {"name": "other"}]}}
+    await node.claims.prepare(wanted)
+    plugins = DeviceManager(node.place / "device-plugins", lambda: None)
+    resources = PodResources(node.place, lambda: [wanted], plugins, node.claims)
+    await resources.start()
+    agent = Endpoint(node.place / "kubelet.sock", podresources)
+    try:
+        (told,) = (await agent.call("/v1.PodResourcesLister/", "List", {}, sends=LIST[0], gets=LIST[1]))[
+            "pod_resources"
+        ]
+        first, other = told["containers"]
+        (claim,) = first["dynamic_resources"]
+        device = {**PLACE, "driver_name": NAME, "cdi_devices": [{"name": "example.com/gpu=a"}]}
+        assert (claim["claim_name"], claim["claim_resources"]) == ("c", [device])
+        assert "dynamic_resources" not in other
+        asked = {"pod_name": "nobody", "pod_namespace": NS}
+        with pytest.raises(PluginError, match="pod nobody in namespace default not found"):
+            await agent.call("/v1.PodResourcesLister/", "Get", asked, sends=GET[0], gets=GET[1])
+    finally:
+        await agent.close()
+        await resources.stop()
+
+
+LIST = ("ListPodResourcesRequest", "ListPodResourcesResponse")
+GET = ("GetPodResourcesRequest", "GetPodResourcesResponse")

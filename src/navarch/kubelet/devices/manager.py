@@ -211,6 +211,14 @@ class DeviceManager:
             made.append({"name": name, "resources": [{"resourceID": id, "health": state} for state, id in states]})
         return made
 
+    def held(self, uid: str, container: str) -> Mapping[str, Sequence[str]]:
+        """Resource -> ids of a container's devices."""
+        return self._held.get(uid, {}).get(container, {})
+
+    def healthy(self) -> dict[str, list[str]]:
+        """Resource -> ids of the devices that there are and that are well."""
+        return {name: sorted(id for id, well in p.devices.items() if well) for name, p in self._plugins.items()}
+
     def holders(self, resource: str) -> list[str]:
         """Uids of the pods that have devices of a resource."""
         return [uid for uid, containers in self._held.items() if any(resource in each for each in containers.values())]

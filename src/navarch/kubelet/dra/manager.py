@@ -230,11 +230,14 @@ class ClaimManager:
             return {"envs": {}, "mounts": [], "devices": []}
         return cdi.edits_of(dict.fromkeys(ids), self._folders)
 
-    def pod_devices(self, pod: Obj, container: Obj) -> Iterator[tuple[Prepared, list[tuple[str, Tree]]]]:
-        """The claims of a container, each with (driver, device) of those that it uses."""
+    def claimed(self, pod: Obj, container: Obj) -> list[tuple[Prepared, list[tuple[str, Tree]]]]:
+        """The claims of a container, each once with (driver, device) of those that it uses. Raises ClaimError."""
+        found: dict[str, tuple[Prepared, list[tuple[str, Tree]]]] = {}
         for name, request in _wanted(pod, container):
             if (prepared := self._prepared.get((pod["metadata"]["namespace"], name))) is not None:
-                yield prepared, list(_of_request(prepared, request))
+                _, devices = found.setdefault(name, (prepared, []))
+                devices += [each for each in _of_request(prepared, request) if each not in devices]
+        return list(found.values())
 
     # -- health
 
