@@ -78,6 +78,8 @@ async def reasons(client: Client, about: str) -> list[str]:
 async def test_a_volume_is_attached_shown_and_detached(server: ApiServer) -> None:
     client = server.system
     name = attachment_name(await claimed(client), "hollow-0")
+    foreign = {"attacher": DRIVER, "nodeName": "hollow-0", "source": {"persistentVolumeName": "v"}}
+    await client.create(ATTACHMENTS, {"metadata": {"name": "somebody-elses"}, "spec": foreign})
     await place(client, "p", "hollow-0")
     made = await until(lambda: client.get(ATTACHMENTS, name))
     assert made["spec"] == {"attacher": DRIVER, "nodeName": "hollow-0", "source": {"persistentVolumeName": "v"}}
@@ -103,7 +105,8 @@ async def test_a_volume_is_attached_shown_and_detached(server: ApiServer) -> Non
     await client.patch(NODES, "hollow-0", {"status": {"volumesInUse": []}}, subresource="status")
 
     async def detached() -> bool:
-        return not (await client.list(ATTACHMENTS)).items and not await shown()
+        left = [each["metadata"]["name"] for each in (await client.list(ATTACHMENTS)).items]
+        return left == ["somebody-elses"] and not await shown()
 
     await until(detached)
 

@@ -7,6 +7,7 @@ waits for it. Source: pkg/controller/volume/attachdetach, pkg/volume/csi/csi_att
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -73,7 +74,7 @@ class AttachDetachController:
 
     def observe(self, key: Key, caches: Caches) -> Observed | None:
         node = caches[NODES].get("", key.name)
-        attachments = list(caches[ATTACHMENTS].by_index("node", key.name))
+        attachments = [each for each in caches[ATTACHMENTS].by_index("node", key.name) if _is_ours(each, caches)]
         if node is None and not attachments:
             return None
         wanted: dict[str, Obj] = {}
@@ -135,6 +136,18 @@ class AttachDetachController:
             if name not in there:
                 _attach(observed, volume, plan)
         return plan
+
+
+def _is_ours(attachment: Obj, caches: Caches) -> bool:
+    """Whether the controller made it, which its name shows; those that others make are theirs to delete."""
+    name = attachment["metadata"]["name"]
+    volumes = [caches[PERSISTENT_VOLUMES].get("", volume) for volume in _attached_volume(attachment)]
+    if volumes and volumes[0] is not None and volumes[0]["spec"].get("csi"):
+        return name == attachment_name(volumes[0], attachment["spec"]["nodeName"])
+    return _is_made_up(name) is not None
+
+
+_is_made_up = re.compile("csi-[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 def _volumes_of(pod: Obj, caches: Caches) -> Iterable[Obj]:
