@@ -69,9 +69,14 @@ class Version:
     clean_applied: Callable[[Obj], Obj] | None = None
     """The same for the outcome of an apply."""
 
-    @property
-    def gv(self) -> GroupVersion:
-        return GroupVersion(self.group, self.version)
+    gv: GroupVersion = field(init=False)
+    api_version: str = field(init=False)
+    """As objects say it: `apps/v1`."""
+
+    def __post_init__(self) -> None:
+        gv = GroupVersion(self.group, self.version)
+        object.__setattr__(self, "gv", gv)
+        object.__setattr__(self, "api_version", str(gv))
 
     @property
     def schema(self) -> Schema:

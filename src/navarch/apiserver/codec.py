@@ -54,7 +54,7 @@ def to_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
         version.defaults(obj)
     if version.decode is not None:
         obj = version.decode(obj)
-    obj["apiVersion"] = str(kind.hub.gv)
+    obj["apiVersion"] = kind.hub.api_version
     obj["kind"] = kind.kind
     if version.defaults is None:
         kind.defaults(obj)
@@ -66,7 +66,7 @@ def from_hub(kind: Kind, version: Version, obj: Obj) -> Obj:
     if version is kind.hub:
         return obj
     shown = version.encode(obj) if version.encode is not None else obj
-    return {**shown, "apiVersion": str(version.gv), "kind": kind.kind}
+    return {**shown, "apiVersion": version.api_version, "kind": kind.kind}
 
 
 def _unrecognized(kind: Kind, why: str) -> errors.StatusError:
@@ -81,7 +81,7 @@ def check_type(kind: Kind, version: Version, tree: Any) -> None:
     if not isinstance(tree, dict):
         raise _unrecognized(kind, "into an object")
     found_version, found = tree.get("apiVersion") or "", tree.get("kind") or ""
-    wanted = str(version.gv)
+    wanted = version.api_version
     if kind.typed_items:
         _check_custom_type(kind, tree, found_version, found, wanted)
         return

@@ -114,7 +114,7 @@ class View:
     def list(self, page: Page, pretty: bool = False) -> bytes | Sequence[bytes]:
         metadata = self._metadata(page)
         if self._plain and not pretty:
-            head = {"kind": self._kind.list_kind, "apiVersion": str(self._version.gv), "metadata": metadata}
+            head = {"kind": self._kind.list_kind, "apiVersion": self._version.api_version, "metadata": metadata}
             return [orjson.dumps(head)[:-1], b',"items":[', *self._joined(page.entries), b"]}"]
         return self.listed([entry.obj for entry in page.entries], metadata, pretty)
 
@@ -145,7 +145,7 @@ class View:
             case _:
                 tree = {
                     "kind": self._kind.list_kind,
-                    "apiVersion": str(self._version.gv),
+                    "apiVersion": self._version.api_version,
                     "metadata": metadata,
                     "items": [self._item(codec.from_hub(self._kind, self._version, obj)) for obj in objs],
                 }
@@ -197,7 +197,7 @@ class View:
         metadata: Obj = {"resourceVersion": str(revision)}
         if initial_events_end:
             metadata["annotations"] = INITIAL_EVENTS_END
-        obj: Obj = {"kind": self._kind.kind, "apiVersion": str(self._version.gv), "metadata": metadata}
+        obj: Obj = {"kind": self._kind.kind, "apiVersion": self._version.api_version, "metadata": metadata}
         match self._output.kind:
             case "Table":
                 obj = self._table([self._zero(metadata)], {"resourceVersion": str(revision)}, headers=False)

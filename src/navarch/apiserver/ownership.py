@@ -93,7 +93,7 @@ class Ownership:
         entries = _known(call, live["metadata"].get("managedFields"), metadata.pop("managedFields", None))
         if not entries and live["metadata"].get("uid"):
             return new  # what nobody applied to is not tracked
-        version = str(call.version.gv)
+        version = call.version.api_version
         by = managers.manager(call.manager, UPDATE, version, call.subresource)
         managed = managers.decode(entries)
         try:
@@ -111,7 +111,7 @@ class Ownership:
         """What an apply makes of `live`: a new object of the hub version, defaulted, with its managers. Raises
         StatusError 400 for what cannot be applied, 409 for conflicts."""
         served = _Served(kind, call.version.group)
-        base = served.convert(live, str(call.version.gv)) if live is not None else served.nothing(call.version)
+        base = served.convert(live, call.version.api_version) if live is not None else served.nothing(call.version)
         reset = reset_fields(kind, call.subresource)
         made, entries = self._apply(served, call, kind.kind, reset, base, applied, force)
         if made is None:
@@ -141,7 +141,7 @@ class Ownership:
     @staticmethod
     def _before(versions: Versions, call: Call, reset: FieldSet, live: Obj, now: str) -> Managed:
         """Who owns what was there before the first apply."""
-        version = str(call.version.gv)
+        version = call.version.api_version
         nothing: Obj = {"apiVersion": version, "kind": live["kind"], "metadata": {}}
         by = managers.manager(managers.BEFORE_FIRST_APPLY, UPDATE, version, call.subresource)
         return updater.update({}, by, version, updater.changes(versions, nothing, live, reset), now)
@@ -155,7 +155,7 @@ class Ownership:
         before = {**old, "metadata": {**old["metadata"], "managedFields": scaled}}
         after = self._update(_SCALE, _scale_call(call), _NOTHING, before, {**new, "metadata": dict(new["metadata"])})
         made = after["metadata"].get("managedFields") or []
-        return scale.of_workload(entries, made, path, served.names(), str(call.version.gv))
+        return scale.of_workload(entries, made, path, served.names(), call.version.api_version)
 
     def apply_scale(
         self, kind: Kind, call: Call, entries: list[Obj], old: Obj, applied: Obj, force: bool
@@ -165,7 +165,7 @@ class Ownership:
         scaled = scale.of_scale(entries, path, served.names())
         before = {**old, "metadata": {**old["metadata"], "managedFields": scaled}}
         made, after = self._apply(_SCALE, _scale_call(call), "Scale", _NOTHING, before, applied, force)
-        return made or old, scale.of_workload(entries, after, path, served.names(), str(call.version.gv))
+        return made or old, scale.of_workload(entries, after, path, served.names(), call.version.api_version)
 
 
 def _replicas_path(kind: Kind) -> list[str]:
@@ -213,7 +213,7 @@ def _show(obj: Obj, entries: list[Obj]) -> None:
 
 def _check(versions: Versions, call: Call, kind: str, applied: Obj) -> None:
     """Whether this may be applied at all."""
-    version, metadata = str(call.version.gv), applied.get("metadata")
+    version, metadata = call.version.api_version, applied.get("metadata")
     if applied.get("apiVersion") != version or applied.get("kind") != kind:
         raise errors.bad_request(f"invalid object type: {_type_text(applied)}")
     if isinstance(metadata, dict) and isinstance(metadata.get("managedFields"), list):
@@ -249,7 +249,7 @@ def _forced(
     except Conflicts as conflicts:
         left = conflicts
         if call.manager == KUBECTL:
-            allowed = _client_side_fields(versions, live, str(call.version.gv))
+            allowed = _client_side_fields(versions, live, call.version.api_version)
             if allowed is not None:
                 left = Conflicts(conflicts.outside(allowed))
         if left.items:
@@ -309,12 +309,12 @@ class _Served:
 
     def _version(self, name: str) -> Version | None:
         hub = self._kind.hub
-        if str(hub.gv) == name:
+        if hub.api_version == name:
             return hub
-        return next((v for v in self._kind.versions if str(v.gv) == name), None)
+        return next((v for v in self._kind.versions if v.api_version == name), None)
 
     def names(self) -> frozenset[str]:
-        return frozenset(str(version.gv) for version in self._kind.versions if version.group == self._group)
+        return frozenset(version.api_version for version in self._kind.versions if version.group == self._group)
 
     def schema(self, version: str) -> Schema | None:
         found = self._version(version)
@@ -332,12 +332,12 @@ class _Served:
         if source is not self._kind.hub:
             tree = source.normalised(trees.copy(tree))
             tree = source.decode(tree) if source.decode is not None else tree
-            tree["apiVersion"] = str(self._kind.hub.gv)
+            tree["apiVersion"] = self._kind.hub.api_version
         return codec.from_hub(self._kind, target, tree)
 
     def nothing(self, version: Version) -> Obj:
         """What a new object is compared with."""
-        return {"apiVersion": str(version.gv), "kind": self._kind.kind, "metadata": {}}
+        return {"apiVersion": version.api_version, "kind": self._kind.kind, "metadata": {}}
 
 
 class _ScaleVersions:

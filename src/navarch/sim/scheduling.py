@@ -109,7 +109,7 @@ def _decoded(tree: Obj) -> Obj:
     if found is None:
         raise errors.bad_request(f'no kind "{tree.get("kind", "")}" in "{tree.get("apiVersion", "")}"')
     kind, newest = found
-    wanted = next((v for v in kind.versions if str(v.gv) == tree["apiVersion"]), newest)
+    wanted = next((v for v in kind.versions if v.api_version == tree["apiVersion"]), newest)
     obj = decode_object(kind, wanted, tree, STRICT, [])
     if kind.namespaced:
         obj["metadata"].setdefault("namespace", "default")

@@ -108,7 +108,7 @@ class VersionCache(ResourceCache):
         self.fanout = base.fanout
         self.conversion = conversion
         self._compiled = compiled
-        self._version = str(kind.hub.gv)
+        self._version = kind.hub.api_version
         self.token = next(_tokens)
         self._storage = storage
         """What is stored: group/version."""

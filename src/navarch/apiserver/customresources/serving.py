@@ -332,10 +332,10 @@ def _convertible(kind: Kind, conversion: Conversion) -> Kind:
     """A kind whose fields' owners can be followed through all its versions."""
     if not isinstance(conversion, WebhookConversion):
         return kind
-    hub = str(kind.hub.gv)
+    hub = kind.hub.api_version
 
     def to(version: str) -> Callable[[Obj], Obj]:
         return lambda obj: conversion.converted([obj], version)[0]
 
-    others = (replace(v, encode=to(str(v.gv)), decode=to(hub)) for v in kind.versions[1:])
+    others = (replace(v, encode=to(v.api_version), decode=to(hub)) for v in kind.versions[1:])
     return replace(kind, versions=(kind.hub, *others))

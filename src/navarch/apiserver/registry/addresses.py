@@ -144,7 +144,7 @@ class ServiceRanges:
         """The object that says that a service has an address."""
         name = canonical(address)
         obj: Obj = {
-            "apiVersion": str(self._addresses.kind.hub.gv),
+            "apiVersion": self._addresses.kind.hub.api_version,
             "kind": self._addresses.kind.kind,
             "metadata": {
                 "name": name,
