@@ -14,6 +14,8 @@ _NUMBER = re.compile(r"\b\d+\b")
 _TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 _AGE = re.compile(r"(\d+[smhdy])+")
 _VOLUME = re.compile(r"\bkube-api-access-[a-z0-9]{5}\b")
+_SELF = re.compile(r"\bselfType\d+\b")
+"""What an expression's messages call the object that it is about."""
 _PORTS = range(30086, 33000)
 """Node ports that are given at random; scripts ask for lower ones."""
 
@@ -57,6 +59,7 @@ class Normaliser:
         text = _ADDRESS.sub("~address", text)
         text = _TOKEN.sub("~token", text)
         text = _VOLUME.sub("~volume", text)
+        text = _SELF.sub("~self", text)
         return _GENERATED.sub(r"\1~", text)
 
 

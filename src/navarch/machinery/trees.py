@@ -30,6 +30,22 @@ def _copy(tree: Any) -> Any:
     return tree
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two JSON trees are equal; unlike `==`, true is not 1."""
+    if one is other:
+        return True
+    kind = type(one)
+    if kind is dict:
+        return (
+            type(other) is dict
+            and len(one) == len(other)
+            and all(name in other and alike(value, other[name]) for name, value in one.items())
+        )
+    if kind is list:
+        return type(other) is list and len(one) == len(other) and all(map(alike, one, other))
+    return one == other and (kind is bool) is (type(other) is bool)
+
+
 def get(tree: Any, *path: str | int, default: Any = None) -> Any:
     """The value at a path of keys and indexes, or `default` where any step is missing or null."""
     for step in path:

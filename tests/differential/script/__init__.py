@@ -7,6 +7,7 @@ from tests.differential.script import (
     apply,
     custom,
     discovery,
+    explored,
     kinds,
     patches,
     protocol,
@@ -31,6 +32,7 @@ AREAS = {
     "validation": validation,
     "updates": updates,
     "custom": custom,
+    "explored": explored,
 }
 
 

@@ -385,3 +385,15 @@ async def test_what_was_within_an_object_belongs_to_nobody_once_it_is_none() -> 
         owned = {entry["manager"]: entry["fieldsV1"]["f:spec"] for entry in after["metadata"]["managedFields"]}
         assert owned["third"] == {"f:any": {".": {}, "f:b": {}}}
         assert "second" not in owned
+
+
+async def test_true_is_another_value_than_1() -> None:
+    async with rig() as r:
+        await r.define(definition(version(spec=LOOSE)))
+        await r.good("POST", f"{WIDGETS}?fieldManager=first", {**widget("a"), "spec": {"any": {"b": [1], "c": 1}}})
+        after = await r.good("PATCH", f"{WIDGETS}/a?fieldManager=second", {"spec": {"any": {"c": True}}})
+        assert (after["spec"]["any"]["c"], after["metadata"]["generation"]) == (True, 2)
+        assert [entry["manager"] for entry in after["metadata"]["managedFields"]] == ["first", "second"]
+        applied = {**widget("a"), "spec": {"any": {"b": [True]}}}
+        after = await r.good("PATCH", f"{WIDGETS}/a?fieldManager=third&force=true", applied, APPLY)
+        assert (str(after["spec"]["any"]), after["metadata"]["generation"]) == ("{'b': [True], 'c': True}", 3)

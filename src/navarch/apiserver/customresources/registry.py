@@ -16,6 +16,7 @@ from navarch.apiserver.registry.virtual import Virtual
 from navarch.apiserver.watchcache import Entry
 from navarch.machinery import errors
 from navarch.machinery.errors import StatusError
+from navarch.machinery.trees import alike
 from navarch.machinery.types import Obj
 from navarch.store.interface import Write
 
@@ -49,8 +50,7 @@ class CustomRegistry(Registry):
 
     def _count_generation(self, obj: Obj, old: Obj) -> None:
         """Everything counts but metadata: a status, too, that has no subresource of its own."""
-        nothing = object()
-        if any(obj.get(name, nothing) != old.get(name, nothing) for name in (obj.keys() | old.keys()) - {"metadata"}):
+        if not alike({**obj, "metadata": None}, {**old, "metadata": None}):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def rules(self, subresource: str) -> tuple[Any, ValidateUpdate]:

@@ -6,6 +6,7 @@ import orjson
 
 from navarch.api.schemas import has, schema
 from navarch.machinery.decode import normalise
+from navarch.machinery.trees import alike
 from navarch.machinery.types import Obj
 
 
@@ -57,7 +58,7 @@ def unchanged(obj: Obj, old: Obj) -> bool:
         and {k: v for k, v in obj.items() if k != "metadata"} == {k: v for k, v in old.items() if k != "metadata"}
         and _timeless(fields) == _timeless(old_fields)
     )
-    if not same:
+    if not same or not alike({**obj, "metadata": None}, {**old, "metadata": None}):
         return False
     metadata["managedFields"] = old_fields
     if old_fields is None:

@@ -15,6 +15,7 @@ from navarch.machinery.apply.fieldset import LEAF, SELF, FieldSet, is_member, or
 from navarch.machinery.memo import Memo
 from navarch.machinery.scalars import ZEROS
 from navarch.machinery.schema import Field, Schema
+from navarch.machinery.trees import alike
 
 DEDUCED = Schema("any")
 """Of what no schema describes."""
@@ -57,6 +58,8 @@ class _Step(NamedTuple):
     schema: Schema
     unwritten: Any
     """What Go would have written of a field that is not there; ABSENT: nothing."""
+    loose: bool
+    """Whether a value may have parts of any type, so that true may come for 1."""
 
 
 @lru_cache(maxsize=8192)
@@ -64,7 +67,13 @@ def _steps(schema: Schema) -> dict[str, _Step]:
     """By the names of a struct's fields; empty for all else."""
     fields = schema.fields if schema.type == "object" else {}
     return {
-        name: _Step(FIELD + name, None if _is_leaf(field.schema) else field.schema, field.schema, _unwritten(field))
+        name: _Step(
+            FIELD + name,
+            None if _is_leaf(field.schema) else field.schema,
+            field.schema,
+            _unwritten(field),
+            is_loose(field.schema),
+        )
         for name, field in fields.items()
     }
 
@@ -72,7 +81,23 @@ def _steps(schema: Schema) -> dict[str, _Step]:
 def _step(schema: Schema, name: str) -> _Step:
     """The step to what is no declared field."""
     below = child_of(schema, name)
-    return _Step(FIELD + name, None if _is_leaf(below) else below, below, ABSENT)
+    return _Step(FIELD + name, None if _is_leaf(below) else below, below, ABSENT, is_loose(below))
+
+
+@lru_cache(maxsize=8192)
+def is_loose(schema: Schema) -> bool:
+    """Whether anything in a value is of no one type."""
+    seen: set[int] = set()
+    waiting = [schema]
+    while waiting:
+        at = waiting.pop()
+        if at.type == "any" or at.preserve_unknown:
+            return True
+        if id(at) not in seen:
+            seen.add(id(at))
+            waiting += [field.schema for field in at.fields.values()]
+            waiting += [at.items] if at.items is not None else []
+    return False
 
 
 def _is_leaf(schema: Schema) -> bool:
@@ -103,7 +128,7 @@ def whole(schema: Schema, value: Any) -> FieldSet:
         node: FieldSet = {SELF: LEAF}
         steps = _steps(schema)
         for name in sorted(value):
-            element, granular, _, _ = steps.get(name) or _step(schema, name)
+            element, granular, _, _, _ = steps.get(name) or _step(schema, name)
             node[element] = LEAF if granular is None else whole(granular, value[name])
         return node
     if _associative(schema, value):
@@ -159,7 +184,7 @@ def _owned_items(schema: Schema, value: list[Any]) -> FieldSet:
 
 def compare(schema: Schema, old: Any, new: Any) -> Change:
     """How `new` differs from `old`. Raises ElementError for items that nothing addresses."""
-    if old == new:
+    if old == new and (not is_loose(schema) or alike(old, new)):
         return NO_CHANGE
     written, removed = _compare(schema, old, new)
     return Change(written or {}, removed or {})
@@ -189,17 +214,17 @@ def _compare_maps(schema: Schema, old: dict[str, Any], new: dict[str, Any]) -> t
     removed: FieldSet = {}
     steps = _steps(schema)
     for name, value in new.items():
-        element, granular, below, unwritten = steps.get(name) or _step(schema, name)
+        element, granular, below, unwritten, loose = steps.get(name) or _step(schema, name)
         was = old.get(name, unwritten)
         if was is ABSENT:
             written[element] = LEAF if granular is None else whole(granular, value)
-        elif was is not value and was != value:
+        elif was is not value and (was != value or (loose and not alike(was, value))):
             is_new_spec = not was and element == SPEC
             nodes = _compare_new_spec(below, value) if is_new_spec else _compare(below, was, value)
             _put(element, nodes, written, removed)
     for name, was in old.items():
         if name not in new:
-            element, _, below, unwritten = steps.get(name) or _step(schema, name)
+            element, _, below, unwritten, _ = steps.get(name) or _step(schema, name)
             if unwritten is ABSENT:
                 removed[element] = whole(below, was)
             elif was != unwritten:
@@ -237,7 +262,7 @@ def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> tuple[Fiel
     removed: FieldSet = {}
     for element in before | after:
         was, now = before.get(element, _NONE), after.get(element, _NONE)
-        if was == now:
+        if was == now and (not is_loose(items) or alike(was, now)):
             continue
         if len(was) > 1 and len(now) > 1:
             written[element] = LEAF

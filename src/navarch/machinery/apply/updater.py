@@ -15,6 +15,7 @@ from navarch.machinery.apply.fieldset import FieldSet, difference, intersection,
 from navarch.machinery.apply.managers import Managed, Manager, Owned
 from navarch.machinery.apply.typed import Change
 from navarch.machinery.schema import Schema
+from navarch.machinery.trees import alike
 from navarch.machinery.types import Obj
 
 NEVER_OWNED = fieldset.union(
@@ -138,7 +139,7 @@ def apply(
             merged = pruned(schema, merged, [one.fields for one in owned.values()], last.fields)
         else:
             merged = pruned_between_versions(versions, merged, owned, last)
-    changed = merged != live
+    changed = merged != live or (typed.is_loose(schema) and not alike(merged, live))
     if changed:
         others = _given_up(versions, live, merged, others, reset, force)
     else:

@@ -229,7 +229,7 @@ def _multiple(value: float, factor: float, path: str, found: list[Finding]) -> N
 
 def _is_integer(value: float) -> bool:
     """As swag.IsFloat64AJSONInteger: but for a rounding error."""
-    if math.isinf(value) or math.isnan(value):
+    if math.isinf(value) or math.isnan(value) or abs(value) >= 2**53:
         return False
     near = abs(value - round(value))
     return near == 0 or near < 1e-9 * max(abs(value), 1)
