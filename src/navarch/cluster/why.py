@@ -110,10 +110,15 @@ def _placement(answer: Obj) -> list[str]:
         lines = ["is on no node"]
         if scheduling["gates"]:
             lines.append(f"held back by scheduling gates: {', '.join(scheduling['gates'])}")
+        elif waits := scheduling.get("waits"):
+            lines.append(waits)
         elif decision:
             lines.append(decision["message"])
         else:
             lines.append(f"not tried yet by the scheduler {scheduling['scheduler']}")
+    if group := scheduling.get("group"):
+        counted = f"{group['pods']} pods, {group['scheduled']} of them with a node"
+        lines.append(f"tried together with pod group {group['name']}: {counted}, at least {group['least']} or none")
     if change := scheduling.get("change"):
         lines.append(change)
     return lines + _table(scheduling["nodes"])

@@ -104,25 +104,28 @@ class Cycle:
         self.pod_plugins: list[PodPlugin] = [
             p for p in self.plugins if not is_node_plugin(p) and not is_usage_plugin(p)
         ]
-        self._random = randomness
+        self.randomness = self._random = randomness
         self._placements: OrderedDict[bytes, _Placement] = OrderedDict()
         self._usages: OrderedDict[tuple[object, ...], _Usage] = OrderedDict()
 
     # -- deciding
 
-    def decide(self, pod: PodInfo) -> Decision:
-        total = len(self.nodes)
+    def decide(self, pod: PodInfo, within: Bools | None = None) -> Decision:
+        """`within`: the only slots that there are for it."""
+        total = len(self.nodes) if within is None else int(np.count_nonzero(within))
         if not total:
             return Decision(message=NO_NODES)
         mask, prepared, placement = self._feasible(pod)
         if mask is None:
-            return self._nowhere(pod)
+            return self._nowhere(pod, within)
+        if within is not None:
+            mask = mask & within
         slot = self.nodes.slot(pod.nominated) if pod.nominated else None
         if slot is not None and mask[slot]:
             return Decision(pod.nominated, "", 1, total)
         number = int(np.count_nonzero(mask))
         if not number:
-            return self._nowhere(pod)
+            return self._nowhere(pod, within)
         if number == 1:
             return Decision(self.nodes.names[int(mask.argmax())], "", 1, total)
         score = self._scores(pod, mask, placement, prepared)
@@ -144,9 +147,11 @@ class Cycle:
         """What plugins give where no node has anything that they look at."""
         return sum(MAX_SCORE * p.weight for p in self.node_plugins if p.weight and p.normalise == "inverse")
 
-    def _nowhere(self, pod: PodInfo) -> Decision:
+    def _nowhere(self, pod: PodInfo, within: Bools | None = None) -> Decision:
         verdict = self.verdict(pod)
         total = len(self.nodes)
+        if within is not None:
+            verdict, total = verdict.within(within), int(np.count_nonzero(within))
         rejected = verdict.rejected is not None
         return Decision(message=message_of(verdict, total), total=total, plugins=verdict.plugins(), rejected=rejected)
 

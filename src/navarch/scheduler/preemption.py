@@ -145,7 +145,7 @@ class _Trial(ABC):
             against = self._against()
             if against:
                 return against
-            violating, others = self._by_budget(lesser)
+            violating, others = by_budget(self._cycle, lesser)
             victims = [other for other in violating if not self._spare(other)]
             violations = len(victims)
             victims += [other for other in others if not self._spare(other)]
@@ -155,23 +155,6 @@ class _Trial(ABC):
             return (f'expected at least one victim pod on node "{self._name}"',)
         victims.sort(key=lambda other: (-other.priority, started(other.obj, now)))
         return Candidate(self._name, victims, violations)
-
-    def _by_budget(self, pods: Sequence[PodInfo]) -> tuple[list[PodInfo], list[PodInfo]]:
-        """Those whose leaving would violate a disruption budget, if all left in this order; and the others."""
-        left: dict[str, int] = {}
-        violating: list[PodInfo] = []
-        others: list[PodInfo] = []
-        for pod in pods:
-            violated = False
-            for budget in self._cycle.around.budgets_of(pod):
-                status: Obj = budget.get("status") or {}
-                if pod.key.name in (status.get("disruptedPods") or {}):
-                    continue
-                name = budget["metadata"]["name"] + "/" + pod.key.namespace
-                left[name] = left.get(name, status.get("disruptionsAllowed") or 0) - 1
-                violated = violated or left[name] < 0
-            (violating if violated else others).append(pod)
-        return violating, others
 
     @abstractmethod
     def _begin(self, lesser: Sequence[PodInfo]) -> None: ...
@@ -263,6 +246,24 @@ class _Whole(_Trial):
             return True
         self._cycle.nodes.remove_pod(other.key)
         return False
+
+
+def by_budget(cycle: Cycle, pods: Sequence[PodInfo]) -> tuple[list[PodInfo], list[PodInfo]]:
+    """Those whose leaving would violate a disruption budget, if all left in this order; and the others."""
+    left: dict[str, int] = {}
+    violating: list[PodInfo] = []
+    others: list[PodInfo] = []
+    for pod in pods:
+        violated = False
+        for budget in cycle.around.budgets_of(pod):
+            status: Obj = budget.get("status") or {}
+            if pod.key.name in (status.get("disruptedPods") or {}):
+                continue
+            name = budget["metadata"]["name"] + "/" + pod.key.namespace
+            left[name] = left.get(name, status.get("disruptionsAllowed") or 0) - 1
+            violated = violated or left[name] < 0
+        (violating if violated else others).append(pod)
+    return violating, others
 
 
 # -- choosing

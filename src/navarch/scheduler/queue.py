@@ -98,12 +98,28 @@ class SchedulingQueue:
         waiting = self._next_active() or self._next_backing_off()
         if waiting is None:
             return None
+        self._try(waiting, now)
+        return waiting.info
+
+    def _try(self, waiting: _Waiting, now: float) -> None:
         waiting.tried = now
         waiting.attempts += 1
         waiting.plugins, waiting.stirred, waiting.error = None, False, False
         waiting.place = "trying"
         self._trying[waiting.info.key] = waiting
-        return waiting.info
+
+    def take(self, wanted: Callable[[PodInfo], bool], now: float) -> list[PodInfo]:
+        """Pops all that are wanted of those that wait for anything, oldest first."""
+        found = [w for w in self._pods.values() if w.place != "trying" and wanted(w.info)]
+        for waiting in found:
+            self._leave(waiting)
+            self._try(waiting, now)
+        return [waiting.info for waiting in sorted(found, key=lambda w: w.since)]
+
+    def since(self, key: Key) -> float:
+        """When a pod came; 0 where it is not here."""
+        waiting = self._pods.get(key)
+        return waiting.since if waiting else 0.0
 
     def hold(self, key: Key, plugins: frozenset[str]) -> None:
         """The attempt found no node, but goes on: room is being made. `failed` ends it."""

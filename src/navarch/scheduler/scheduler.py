@@ -7,10 +7,10 @@ import logging
 import random
 import socket
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from navarch.api.features import NONE, Features
+from navarch.api.features import NONE, WORKLOADS, Features
 from navarch.client import resources
 from navarch.client.informer import InformerFactory
 from navarch.client.interface import Client
@@ -18,13 +18,13 @@ from navarch.controlloop.recorder import Recorder
 from navarch.machinery.clock import Timer, World, rfc3339, work_clock
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
-from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.consulting import Consultation
 from navarch.scheduler.cycle import NO_NODES, Cycle, Decision
 from navarch.scheduler.devicebinding import ClaimBinder, waits
 from navarch.scheduler.devices.extended import is_for_extended
 from navarch.scheduler.devices.state import Given
 from navarch.scheduler.extenders import Extender, ExtenderFailed
+from navarch.scheduler.groupcycle import Edge
 from navarch.scheduler.hints import DEVICE, VOLUME, Happening, may_help
 from navarch.scheduler.plugins.dynamicresources import claims_of, given_on, in_the_way
 from navarch.scheduler.plugins.interface import PluginFailed
@@ -35,6 +35,8 @@ from navarch.scheduler.profiles import SchedulerConfig
 from navarch.scheduler.queue import SchedulingQueue
 from navarch.scheduler.registry import DEVICES
 from navarch.scheduler.storage import Choice
+from navarch.scheduler.telling import told_of
+from navarch.scheduler.together import Hands, Together
 from navarch.scheduler.volumebinding import NotBound, VolumeBinder
 from navarch.scheduler.watching import Cluster, Watching
 from navarch.scheduler.writing import FAILURES, Writer
@@ -52,7 +54,6 @@ class Scheduler:
     def __init__(
         self, client: Client, world: World, config: SchedulerConfig | None = None, features: Features = NONE
     ) -> None:
-        self._features = features
         self._config = config or SchedulerConfig()
         self._world = world
         self._informers = InformerFactory(client, world)
@@ -84,6 +85,25 @@ class Scheduler:
         self._timer: Timer | None = None
         self._decisions: OrderedDict[Key, Decision] = OrderedDict()
         self.running = False
+        self._together: Together | None = None
+        """Pod groups, where there are any."""
+        if features.has(WORKLOADS):
+            self._informers.informer(resources.POD_GROUPS)
+            self._together = self._with_groups(features)
+
+    def _with_groups(self, features: Features) -> Together:
+        groups = self.cluster.groups
+        groups.features, groups.names = features, frozenset(self._cycles)
+        hands = Hands(
+            Edge(self._reserve, self._preempt_now, self._after_filters),
+            self._assume,
+            self._report,
+            self._start,
+            self._remember,
+            self._wake,
+        )
+        nominations, world = self.cluster.nominations, self._world
+        return Together(groups, self._queue, self._cycles, self._writers, nominations, world, hands)
 
     def _add_profile(self, name: str, client: Client, randomness: random.Random) -> None:
         profile = self._profiles[name]
@@ -102,6 +122,8 @@ class Scheduler:
         self._informers.start()
         await self._informers.wait_synced()
         self.running = True
+        if self._together is not None:
+            self._together.begin(self._informers[resources.POD_GROUPS], self._pods)
         self._watching.begin()
 
     async def stop(self) -> None:
@@ -139,6 +161,7 @@ class Scheduler:
             self._queue.remove(key)
             self._assumed.pop(key, None)
             self._held.pop(key, None)
+            self.cluster.groups.release(old)
             return
         key = key_of(new)
         if key in self._assumed:
@@ -152,6 +175,8 @@ class Scheduler:
             self.cluster.nominations.set(info, info.nominated)
         if old is not None and not was_held and _wants(old) == _wants(new):
             self._queue.refresh(info)
+            return
+        if self._together is not None and self._together.holds(info):
             return
         self._queue.add(info, self._world.now())
         self._wake()
@@ -208,6 +233,8 @@ class Scheduler:
             self._timer = self._world.call_later(max(wake - now, 0.0), self._wake)
 
     def _schedule(self, info: PodInfo, now: float) -> None:
+        if self._together is not None and self._together.schedule(info, now):
+            return
         if any(extender.is_interested(info) for extender in self._extenders):
             self._consulting = True
             self._start(self._consult(info, now))
@@ -265,6 +292,7 @@ class Scheduler:
         self._assumed[info.key] = info.uid
         self.cluster.nominations.remove(info.uid)
         self.cluster.nodes.set_pod(info, decision.node)
+        self.cluster.groups.assume(info, True)
         self._start(self._bind(info, decision, choice, given), patient=bool(choice) or waits(given))
 
     def _promised(self, info: PodInfo, name: str) -> tuple[Choice | str, list[Given]]:
@@ -285,6 +313,17 @@ class Scheduler:
             if allocation is not None:
                 around.devices.promise(claim, allocation)
         return choice, given
+
+    def _reserve(self, info: PodInfo, node: str) -> Callable[[], None]:
+        """Promises what a pod would get there, until what is returned is called."""
+        choice, given = self._promised(info, node)
+        return lambda: self._forget(choice if isinstance(choice, Choice) else Choice(), given)
+
+    def _forget(self, choice: Choice, given: list[Given]) -> None:
+        if choice:
+            self.cluster.around.storage.forget(choice)
+        for claim, _, _ in given:
+            self.cluster.around.devices.forget(claim)
 
     def _failed(self, info: PodInfo, decision: Decision, preemption: Preemption, now: float) -> None:
         """It fits nowhere: room is made for it where that is possible; until then it waits."""
@@ -332,6 +371,9 @@ class Scheduler:
             return Preemption(looked=False)
         return preemptor.preempt(info, preemptor.cycle.verdict(info), rfc3339(now))
 
+    def _preempt_now(self, info: PodInfo) -> Preemption:
+        return self._preempt(info, self._world.now())
+
     def _start(self, work: Coroutine[Any, Any, None], patient: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(work)
         (self._patient if patient else self._tasks).add(task)
@@ -358,10 +400,7 @@ class Scheduler:
             await self._claims.release(info, written)
             self._unassume(info, error)
         finally:
-            if choice:
-                self.cluster.around.storage.forget(choice)
-            for claim, _, _ in given:
-                self.cluster.around.devices.forget(claim)
+            self._forget(choice, given)
 
     def _devices_pending(self, info: PodInfo, node: str) -> None:
         message = f"waiting for binding conditions for device on node {node}"
@@ -383,6 +422,7 @@ class Scheduler:
 
     def _unassume(self, info: PodInfo, error: Exception) -> None:
         """The binding failed: the node is as free as before, and the pod waits again unless it is gone."""
+        self.cluster.groups.assume(info, False)
         if self._assumed.pop(info.key, None):
             self.cluster.nodes.remove_pod(info.key)
             self._happened(Happening("pod", info.obj, None))
@@ -427,32 +467,8 @@ class Scheduler:
         if pod is None:
             return None
         info = PodInfo.of(pod)
-        decision = self._decisions.get(info.key)
         cycle = self._cycles.get(info.scheduler) or next(iter(self._cycles.values()))
-        return {
-            "pod": str(info.key),
-            "node": info.node,
-            "scheduler": info.scheduler,
-            "requests": dict(info.requests),
-            "decision": decision
-            and {
-                "node": decision.node,
-                "message": decision.message,
-                "feasible": decision.feasible,
-                "total": decision.total,
-                "score": decision.score,
-            },
-            **self._explained(cycle, info),
-            "gates": [gate["name"] for gate in pod["spec"].get("schedulingGates") or []],
-        }
-
-    @staticmethod
-    def _explained(cycle: Cycle, info: PodInfo) -> dict[str, Any]:
-        try:
-            change = "" if info.node else smallest_change(cycle, info)
-            return {"nodes": [list(row) for row in cycle.explain(info)], "change": change}
-        except PluginFailed as error:
-            return {"nodes": [[name, DEVICES, str(error)] for name in cycle.nodes.names if name], "change": ""}
+        return told_of(info, self._decisions.get(info.key), cycle, self.cluster.groups)
 
 
 def _wants(pod: Obj) -> tuple[Any, ...]:

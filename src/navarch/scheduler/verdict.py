@@ -19,6 +19,11 @@ class Verdict:
     helpless: Bools
     """Slots where removing pods would not help."""
 
+    def within(self, slots: Bools) -> Verdict:
+        """Of some slots only."""
+        refusals = [(name, refusal._replace(mask=refusal.mask & slots)) for name, refusal in self.refusals]
+        return Verdict(self.rejected, refusals, self.helpless & slots)
+
     def counts(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for _, refusal in self.refusals:

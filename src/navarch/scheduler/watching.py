@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from navarch.api.podspec.resources import counted
@@ -12,6 +12,7 @@ from navarch.client.informer import InformerFactory
 from navarch.client.interface import Resource
 from navarch.machinery.types import Key, Obj, key_of
 from navarch.scheduler.devicebinding import CLAIMS
+from navarch.scheduler.groups import Groups
 from navarch.scheduler.hints import DEVICE, NODE, OTHER, POD, VOLUME, Happening
 from navarch.scheduler.nodes import Nodes
 from navarch.scheduler.nominations import Nominations
@@ -36,6 +37,7 @@ class Cluster:
     nodes: Nodes
     around: Surroundings
     nominations: Nominations
+    groups: Groups = field(default_factory=Groups)
 
     @staticmethod
     def empty() -> Cluster:

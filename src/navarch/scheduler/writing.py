@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from navarch.api.scheduling.podgroup import SCHEDULED
 from navarch.client import resources
 from navarch.client.interface import Client
 from navarch.controlloop.recorder import Recorder
@@ -63,13 +64,14 @@ class Writer:
         if (pod.get("status") or {}).get("nominatedNodeName"):
             await self._patch_status(pod, {"nominatedNodeName": None})
 
-    async def evict(self, preemptor: PodInfo, victims: Sequence[PodInfo], node: str) -> bool:
-        """Tells victims to go, one after the other; those on their way out are left alone. False where that failed."""
+    async def evict(self, preemptor: PodInfo, victims: Sequence[PodInfo], node: str, group: Obj | None = None) -> bool:
+        """Tells victims to go, one after the other; those on their way out are left alone. False where that failed.
+        `group`: the PodGroup for whose pods they go, together."""
         for victim in victims:
             if victim.terminating:
                 continue
             try:
-                await self._evict(preemptor, victim.obj, node)
+                await self._evict(preemptor, victim.obj, node, group)
             except FAILURES as error:
                 if isinstance(error, StatusError) and error.code == 404:
                     continue
@@ -77,14 +79,32 @@ class Writer:
                 return False
         return True
 
-    async def _evict(self, preemptor: PodInfo, victim: Obj, node: str) -> None:
-        meta = victim["metadata"]
-        message = f"{preemptor.scheduler}: preempting to accommodate a higher priority pod"
+    async def _evict(self, preemptor: PodInfo, victim: Obj, node: str, group: Obj | None) -> None:
+        meta, kind, by = victim["metadata"], "pod" if group is None else "podgroup", group or preemptor.obj
+        message = f"{preemptor.scheduler}: preempting to accommodate a higher priority {kind}"
         condition = self._condition(victim, "DisruptionTarget", "True", BY_SCHEDULER, message)
         await self._patch_status(victim, {"conditions": [condition]}, tolerant=False)
         await self._client.delete(resources.PODS, meta["name"], meta["namespace"], uid=meta["uid"])
-        note = f"Preempted by pod {preemptor.uid} on node {node}"
-        self._recorder.emit(victim, "Normal", "Preempted", note, "Preempting", preemptor.obj)
+        note = f"Preempted by {kind} {by['metadata'].get('uid', '')} on node {node}"
+        self._recorder.emit(victim, "Normal", "Preempted", note, "Preempting", by)
+
+    async def group_scheduled(self, group: Obj, status: str, reason: str, message: str) -> None:
+        """The condition of a PodGroup; one that was scheduled once stays so."""
+        meta, known = group["metadata"], _condition(group, SCHEDULED)
+        changed = {"status": status, "reason": reason, "message": message}
+        if (known.get("status") == "True" and status != "True") or known == {**known, **changed}:
+            return
+        now = rfc3339(self._world.now())
+        since = known["lastTransitionTime"] if known.get("status") == status else now
+        made: Obj = {"type": SCHEDULED, **changed, "lastTransitionTime": since}
+        if generation := meta.get("generation"):
+            made["observedGeneration"] = generation
+        patch = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [made]}}
+        where = resources.POD_GROUPS, meta["name"], patch, meta["namespace"]
+        try:
+            await self._client.patch(*where, type="strategic", subresource="status")
+        except FAILURES as error:
+            log.info("status of pod group %s/%s: %s", meta["namespace"], meta["name"], error)
 
     def _condition(self, pod: Obj, kind: str, status: str, reason: str, message: str) -> Obj:
         known = _condition(pod, kind)

@@ -12,23 +12,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from navarch.api.features import GANGS, TOPOLOGY, WORKLOADS, Features
 from navarch.api.scheme import by_kind
 from navarch.apiserver.codec import STRICT, decode_object
 from navarch.controllers.daemonset import placement as daemons
 from navarch.machinery import errors, trees
-from navarch.machinery.types import GroupKind, Obj, key_of
+from navarch.machinery.types import GroupKind, Key, Obj, key_of
 from navarch.machinery.yamltext import parse_yaml
 from navarch.scheduler.advice import smallest_change
 from navarch.scheduler.cycle import Cycle
+from navarch.scheduler.groupcycle import UNSCHEDULABLE, WAITS, Edge, GroupCycle
+from navarch.scheduler.groups import group_of
 from navarch.scheduler.plugins.volumes import VolumeBinding
 from navarch.scheduler.podinfo import PodInfo
-from navarch.scheduler.preemption import Preemptor
-from navarch.scheduler.profiles import Profile
+from navarch.scheduler.preemption import Preemption, Preemptor
+from navarch.scheduler.profiles import NAME, Profile
 from navarch.scheduler.surroundings import OWNERS
 from navarch.scheduler.watching import Cluster
 
 NOW = "1970-01-01T00:00:00Z"
 MAX_PODS = 200_000
+GROUPS = Features(frozenset((WORKLOADS, GANGS, TOPOLOGY)))
+"""Pod groups are taken for what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,8 @@ class Simulation:
         self._preemptor = Preemptor(self._cycle, self._random, *least) if profile.preempts else None
         self._waiting: list[PodInfo] = []
         known = list(objects)
+        names = frozenset(str(obj["spec"].get("schedulerName", "")) for obj in known if obj["kind"] == "Pod")
+        cluster.groups.features, cluster.groups.names = GROUPS, names | {NAME}
         nodes = [obj for obj in known if obj["kind"] == "Node"]
         self._priorities = {o["metadata"]["name"]: o for o in known if o["kind"] == "PriorityClass"}
         for obj in known:
@@ -218,6 +225,7 @@ class Simulation:
         pods = itertools.chain.from_iterable(pods_of(obj, nodes) for obj in known)
         for pod in itertools.islice(pods, MAX_PODS):
             info = PodInfo.of(self._with_priority(pod))
+            cluster.groups.put(info.obj)
             if info.node:
                 cluster.nodes.set_pod(info, info.node)
             else:
@@ -228,6 +236,8 @@ class Simulation:
         match kind:
             case "Node":
                 self._cluster.nodes.set_node(obj)
+            case "PodGroup":
+                self._cluster.groups.objects[key] = obj
             case "Namespace":
                 around.namespaces[key.name] = obj["metadata"].get("labels") or {}
                 self._cluster.nodes.counts.namespaces_changed(around.namespaces)
@@ -267,6 +277,11 @@ class Simulation:
         waiting = sorted(self._waiting, key=lambda info: -info.priority)
         while waiting:
             info = waiting.pop(0)
+            if (key := self._cluster.groups.key_of(info)) is not None:
+                together = [info, *(other for other in waiting if group_of(other.obj) == key)]
+                waiting = [other for other in waiting if group_of(other.obj) != key]
+                self._try_group(key, together, outcome)
+                continue
             decision = self._cycle.decide(info)
             if decision.node:
                 self._place(info, decision.node)
@@ -281,6 +296,27 @@ class Simulation:
                 outcome.placed.append(Placed(str(info.key), "", decision.message, change))
         outcome.nodes = [self._use(slot) for slot in range(self._cycle.nodes.size) if self._cycle.nodes.alive[slot]]
         return outcome
+
+    def _try_group(self, key: Key, pods: list[PodInfo], outcome: Outcome) -> None:
+        """All that are enough, or none. Nobody makes room for a group here."""
+        why = self._cluster.groups.waits_for(pods[0])
+        if why:
+            outcome.placed += [Placed(str(info.key), "", why) for info in pods]
+            return
+        edge = Edge(lambda info, node: lambda: None, lambda info: Preemption(looked=False), lambda *_: "")
+        decision = GroupCycle(self._cycle, self._cluster.groups, self._random, edge).decide(key, pods)
+        if not decision.members:
+            outcome.placed += [Placed(str(info.key), "", decision.message) for info in pods]
+        for member in decision.members:
+            info, said = member.info, member.decision
+            if decision.schedulable and said.node:
+                self._place(info, said.node)
+                self._cluster.groups.assume(info, True)
+                outcome.placed.append(Placed(str(info.key), said.node))
+            else:
+                message = f"{UNSCHEDULABLE}, {WAITS}" if said.node else said.message
+                change = "" if said.node else smallest_change(self._cycle, info)
+                outcome.placed.append(Placed(str(info.key), "", message, change))
 
     def _place(self, info: PodInfo, node: str) -> None:
         nodes, storage = self._cycle.nodes, self._cluster.around.storage

@@ -137,3 +137,33 @@ def test_files_that_are_wrong_are_refused(tmp_path: Path) -> None:
     assert found.exit_code == 1
     assert "pods.yaml" in found.output and "replicsa" in found.output
     assert 'no kind "Nope"' in simulate(tmp_path, "apiVersion: v1\nkind: Nope\n").output
+
+
+def test_a_gang_is_placed_whole_or_not_at_all(tmp_path: Path) -> None:
+    group = """
+apiVersion: scheduling.k8s.io/v1alpha2
+kind: PodGroup
+metadata: {name: train}
+spec: {schedulingPolicy: {gang: {minCount: 4}}}
+---
+"""
+    job = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: train}
+spec:
+  completions: 4
+  parallelism: 4
+  template:
+    spec:
+      restartPolicy: Never
+      schedulingGroup: {podGroupName: train}
+      containers:
+      - {name: c, image: x, resources: {requests: {cpu: "2"}}}
+"""
+    assert spread(simulate(tmp_path, group + job, "-o", "json")) == [2, 2]
+    result = simulate(tmp_path, group + job.replace('cpu: "2"', 'cpu: "3"'))
+    assert result.exit_code == 1
+    assert "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled" in result.output
+    assert spread(simulate(tmp_path, group + job.replace('cpu: "2"', 'cpu: "3"'), "-o", "json")) == [0, 0]
+    assert "waiting for pods's pod group" in simulate(tmp_path, job).output
