@@ -7,19 +7,16 @@ from dataclasses import replace
 
 from navarch.machinery.types import Obj
 from navarch.scheduler.devices.capacity import is_enough
-from navarch.scheduler.devices.pools import Device, DeviceId, Pool, is_reached
+from navarch.scheduler.devices.pools import Device, Pool, is_reached
 from navarch.scheduler.devices.search import MAX_RESULTS, Choice, OutOfSteps, Request, Search, Wanted
 from navarch.scheduler.devices.selecting import SelectorError, selects
 from navarch.scheduler.devices.state import Devices, NotHere, Unallocatable
 
 
 class Allocator:
-    """For one pod; what selectors say of devices is remembered from node to node."""
-
     def __init__(self, devices: Devices, share: Callable[[], str] = lambda: "") -> None:
         """`share` names the parts of devices that several claims have: ids, new each time."""
         self._devices, self._share = devices, share
-        self._selected: dict[tuple[str, str, DeviceId], bool] = {}
 
     def allocate(self, claims: Sequence[Obj], node: Obj) -> list[Obj] | None:
         """An allocation for each claim, or None where the node cannot serve them all. Raises Unallocatable and NotHere."""
@@ -85,11 +82,9 @@ class Allocator:
         return replace(request, everything=found)
 
     def _selects(self, claim: Obj, request: Request, device: Device, node: Obj) -> bool:
-        key = (claim["metadata"]["uid"], request.name, device.id)
-        found = self._selected.get(key)
-        if found is None:
-            found = self._selected[key] = self._matches(claim, request, device)
-        return found and (device.holder is not device.spec or is_reached(device.spec, node))
+        return self._matches(claim, request, device) and (
+            device.holder is not device.spec or is_reached(device.spec, node)
+        )
 
     def _matches(self, claim: Obj, request: Request, device: Device) -> bool:
         of_class = request.device_class

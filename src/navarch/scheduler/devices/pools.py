@@ -36,6 +36,8 @@ class Device:
     id: DeviceId
     spec: Obj
     slice: Obj
+    selected: dict[str, bool] = field(default_factory=dict)
+    """Expression of a selector -> what it says of the device: many pods have the same."""
 
     @property
     def is_shared(self) -> bool:
@@ -86,6 +88,10 @@ class Slices:
         self._on_node: dict[str, list[Obj]] = {}
         self._anywhere: list[Obj] = []
         self._pools: dict[PoolId, list[Obj]] = {}
+        self._devices: dict[str, list[Device]] = {}
+        """Of each slice, once something is asked of it."""
+        self._seen: dict[str, tuple[Obj, list[Pool]]] = {}
+        """Node -> as it was when its pools were worked out, and these."""
         for one in sorted(slices, key=lambda s: s["metadata"]["name"]):
             spec = one["spec"]
             self._pools.setdefault(pool_of(one), []).append(one)
@@ -96,6 +102,13 @@ class Slices:
 
     def pools(self, node: Obj) -> list[Pool]:
         """The pools with something for a node, of the newest generation that it sees of each, in the order of allocation."""
+        name = node["metadata"]["name"]
+        known = self._seen.get(name)
+        if known is None or known[0] is not node:
+            known = self._seen[name] = (node, self._worked_out(node))
+        return known[1]
+
+    def _worked_out(self, node: Obj) -> list[Pool]:
         found: dict[PoolId, list[Obj]] = {}
         for one in (*self._on_node.get(node["metadata"]["name"], ()), *self._anywhere):
             if not _concerns(one, node):
@@ -117,8 +130,10 @@ class Slices:
         if len(whole) != slices[0]["spec"]["pool"].get("resourceSliceCount"):
             return Pool(key, flaw="being updated")
         here = {one["metadata"]["name"] for one in slices}
-        devices = [device for one in whole if one["metadata"]["name"] in here for device in _devices(key, one)]
-        elsewhere = [device for one in whole if one["metadata"]["name"] not in here for device in _devices(key, one)]
+        devices = [device for one in whole if one["metadata"]["name"] in here for device in self._devices_of(key, one)]
+        elsewhere = [
+            device for one in whole if one["metadata"]["name"] not in here for device in self._devices_of(key, one)
+        ]
         counters = _counters(whole)
         names = {device.id for device in devices}
         if counters is None or len(names) != len(devices):
@@ -126,6 +141,13 @@ class Slices:
         if any(counter not in counters for device in (*devices, *elsewhere) for counter, _ in device.consumes()):
             return Pool(key, flaw="invalid")
         return Pool(key, devices, elsewhere, counters)
+
+    def _devices_of(self, key: PoolId, one: Obj) -> list[Device]:
+        name = one["metadata"]["name"]
+        if name not in self._devices:
+            specs = one["spec"].get("devices") or ()
+            self._devices[name] = [Device(DeviceId(*key, spec["name"]), spec, one) for spec in specs]
+        return self._devices[name]
 
 
 def is_reached(holder: Obj, node: Obj) -> bool:
@@ -145,10 +167,6 @@ def _concerns(one: Obj, node: Obj) -> bool:
     if spec.get("perDeviceNodeSelection"):
         return any(is_reached(device, node) for device in spec.get("devices") or ())
     return is_reached(spec, node)
-
-
-def _devices(key: PoolId, one: Obj) -> list[Device]:
-    return [Device(DeviceId(*key, spec["name"]), spec, one) for spec in one["spec"].get("devices") or ()]
 
 
 def _counters(slices: Iterable[Obj]) -> dict[Counter, Quantity] | None:

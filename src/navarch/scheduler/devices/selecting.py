@@ -46,6 +46,13 @@ class _ByDomain(dict[str, Any]):
 
 def selects(expression: str, device: Device) -> bool:
     """Whether a CEL selector chooses a device. Raises SelectorError."""
+    found = device.selected.get(expression)
+    if found is None:
+        found = device.selected[expression] = _evaluated(expression, device)
+    return found
+
+
+def _evaluated(expression: str, device: Device) -> bool:
     from navarch.machinery.cel.library.kubernetes import QuantityValue  # lazily: no start needs it
 
     try:
