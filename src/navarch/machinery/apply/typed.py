@@ -86,7 +86,7 @@ def _step(schema: Schema, name: str) -> _Step:
 
 @lru_cache(maxsize=8192)
 def is_loose(schema: Schema) -> bool:
-    """Whether anything in a value is of no one type."""
+    """Whether anything in a value is of no one type; what managers own aside, which is written here only."""
     seen: set[int] = set()
     waiting = [schema]
     while waiting:
@@ -95,7 +95,7 @@ def is_loose(schema: Schema) -> bool:
             return True
         if id(at) not in seen:
             seen.add(id(at))
-            waiting += [field.schema for field in at.fields.values()]
+            waiting += [field.schema for name, field in at.fields.items() if name != "managedFields"]
             waiting += [at.items] if at.items is not None else []
     return False
 
