@@ -118,7 +118,7 @@ class ClaimManager:
         names = list(
             dict.fromkeys([*claim_names(pod).values(), *filter(None, [extended_claim(pod).get("resourceClaimName")])])
         )
-        if not names:
+        if all(self._is_done(pod, name) for name in names):  # its driver may be away meanwhile
             return
         async with self._lock:
             wanted = [await self._known(pod, name) for name in names]
@@ -136,6 +136,10 @@ class ClaimManager:
             for prepared in wanted:
                 prepared.done = True
             self._keep()
+
+    def _is_done(self, pod: Obj, name: str) -> bool:
+        prepared = self._prepared.get((pod["metadata"]["namespace"], name))
+        return prepared is not None and prepared.done and pod["metadata"]["uid"] in prepared.pods
 
     async def _known(self, pod: Obj, name: str) -> Prepared:
         """The claim as it is known here, or as it is to be prepared; nothing is changed yet. Raises ClaimError."""
