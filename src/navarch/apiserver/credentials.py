@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from navarch.client.kubeconfig import material
+from navarch.machinery.decode import parse_yaml
 from navarch.machinery.types import Obj
-from navarch.machinery.yamltext import parse_yaml
 
 GROUP = "apiserver.config.k8s.io/v1"
 OLD_GROUP = "apiserver.config.k8s.io/v1alpha1"

@@ -10,9 +10,9 @@ import orjson
 from navarch.api import wire
 from navarch.apiserver.request import Request
 from navarch.machinery import decode, errors, protobuf
+from navarch.machinery.decode import parse_yaml
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
-from navarch.machinery.yamltext import parse_yaml
 
 JSON = "application/json"
 YAML = "application/yaml"

@@ -11,9 +11,9 @@ from navarch.apiserver.patching import Patch
 from navarch.apiserver.request import Request
 from navarch.client.interface import PatchType
 from navarch.machinery import decode, errors
+from navarch.machinery.decode import parse_yaml
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupKind, Obj
-from navarch.machinery.yamltext import parse_yaml
 
 PATCH_TYPES: dict[str, PatchType] = {
     "application/json-patch+json": "json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import tempfile
 from collections.abc import Callable
@@ -110,6 +111,7 @@ def command(
     It makes its own certificates, and an administrator's kubeconfig. With --controllers and --scheduler it is a whole
     control plane without nodes.
     """
+    gc.disable()  # until `run_until_told`: what is imported is there to stay
     from navarch.api import features
     from navarch.apiserver.server import ApiServerConfig
     from navarch.cluster import pki

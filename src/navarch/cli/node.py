@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from navarch.cli.common import cluster_options, existing
 @cluster_options
 def command(name: str, state_root: Path, run_root: Path) -> None:
     """Run kubelet, proxy and DNS in one process (used by `up`)."""
+    gc.disable()  # until `run_until_told`: what is imported is there to stay
     from navarch.cluster.controlplane import run_until_told
     from navarch.cluster.node import run
 

@@ -25,6 +25,8 @@ IndexFunction: TypeAlias = "Callable[[Obj], Iterable[str]]"
 
 BACKOFF_FIRST = 0.2
 BACKOFF_LAST = 30.0
+LIST_SECONDS = 30.0
+"""A list that takes longer than this may be given up."""
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Informer:
         self._indexes: dict[str, dict[str, dict[Key, Obj]]] = {}
         self._handlers: list[Handler] = []
         self._version = ""
+        self._tried_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._seen_waiters: list[tuple[int, int, Callable[[], None]]] = []
@@ -154,7 +157,10 @@ class Informer:
             self._synced.cancel()
 
     def relist(self) -> None:
-        """Distrusts the cache: ends the watch and lists anew."""
+        """Distrusts the cache: ends the watch and lists anew. A list that is under way is not begun again: a long one would
+        never end."""
+        if not self._version and self._world.now() - self._tried_at < LIST_SECONDS:
+            return
         self._version = ""
         if self._attempt is not None:
             self._attempt.cancel()
@@ -163,7 +169,7 @@ class Informer:
         backoff = BACKOFF_FIRST
         try:
             while True:
-                started = self._world.now()
+                started = self._tried_at = self._world.now()
                 self._attempt = asyncio.get_running_loop().create_task(self._list_and_watch())
                 await asyncio.wait([self._attempt])
                 if self._attempt.cancelled():

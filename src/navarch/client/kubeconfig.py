@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 
 class Access(NamedTuple):
     """What the current context says."""
@@ -22,6 +20,8 @@ class Access(NamedTuple):
 
 def load(path: Path) -> Access:
     """Raises ValueError where something is missing, naming it."""
+    import yaml  # lazily: who only looks into one has parsed it already
+
     content: Any = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a kubeconfig")

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from navarch.apiserver.filters.answers import wire_error
 from navarch.apiserver.request import Handler, Request, Response, User
 from navarch.apiserver.server import ApiServer, ApiServerConfig
@@ -176,12 +174,18 @@ class ControlPlane:
             await self.controllers.stop()
 
 
+def collect_rarely() -> None:
+    """The collector as a server's process has it; what has been imported until now is there to stay."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
+
+
 def run_until_told(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `main` on a fresh event loop; SIGTERM and SIGINT set the event it is given."""
     import uvloop
 
-    gc.set_threshold(*GC_THRESHOLDS)
-
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
 
     async def run() -> None:
@@ -211,6 +215,8 @@ async def serve_alone(
     told: asyncio.Event, serving: ServingConfig, config: ApiServerConfig, alone: Alone, say: Callable[[str], None]
 ) -> None:
     """Writes the administrator's kubeconfig once the server is ready, and serves until told to stop."""
+    import yaml  # lazily: a cluster's control plane never writes one
+
     api = await ApiProcess.start(serving, config, alone.database, RealWorld())
     plane = ControlPlane(api.server)
     try:

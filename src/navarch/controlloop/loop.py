@@ -17,12 +17,14 @@ from navarch.controlloop.execute import Executor, Outcome, is_conflict
 from navarch.controlloop.plan import Controller, Plan, Watch
 from navarch.controlloop.queue import BACKOFF_LAST, ShutDown, WorkQueue
 from navarch.controlloop.recorder import Recorder
-from navarch.machinery.clock import World
+from navarch.machinery.clock import World, work_clock
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj
 
 T = TypeVar("T")
 REASONS_KEPT = 1000
+SLICE_SECONDS = 0.005
+"""A worker lets everybody else go on after so long."""
 log = logging.getLogger(__name__)
 
 
@@ -121,7 +123,12 @@ class ControllerLoop(Generic[T]):
         return handle
 
     async def _work(self) -> None:
+        clock = work_clock()
+        began = clock()
         while True:
+            if clock() - began > SLICE_SECONDS:  # a store in memory never waits: events would, until the queue is empty
+                await asyncio.sleep(0)
+                began = clock()
             try:
                 key = await self.queue.get()
             except ShutDown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import yaml
+import orjson
 
 from navarch.cluster.pki import kubeconfig_with
 
@@ -25,5 +25,5 @@ def keep_pair(directory: Path, name: str, pair: tuple[bytes, bytes]) -> tuple[Pa
 
 
 def write_kubeconfig(path: Path, address: str, ca: bytes, identity: tuple[bytes, bytes]) -> None:
-    content = kubeconfig_with(ca, identity, address)
-    write(path, yaml.dump(content, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)).encode())
+    """As JSON, which is YAML too, and takes a hundredth of the time."""
+    write(path, orjson.dumps(kubeconfig_with(ca, identity, address)))

@@ -9,8 +9,8 @@ from typing import Any
 
 from navarch.api.podsecurity.levels import LEVELS, PREFIX, Modes, modes_of
 from navarch.apiserver.admission.podsecurity import Exemptions
+from navarch.machinery.decode import parse_yaml
 from navarch.machinery.types import Obj
-from navarch.machinery.yamltext import parse_yaml
 
 
 class BadSettings(Exception):

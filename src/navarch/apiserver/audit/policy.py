@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from navarch.apiserver.auth.interface import Attributes
 from navarch.apiserver.request import User
 from navarch.machinery import names
-from navarch.machinery.yamltext import parse_yaml
+from navarch.machinery.decode import parse_yaml
 
 NONE, METADATA, REQUEST, REQUEST_RESPONSE = 0, 1, 2, 3
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from navarch.machinery import names
-from navarch.machinery.yamltext import parse_yaml
+from navarch.machinery.decode import parse_yaml
 
 GROUP = "apiserver.config.k8s.io"
 

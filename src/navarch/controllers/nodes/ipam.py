@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from navarch.client.resources import NODES
 from navarch.controllers import objects
@@ -35,9 +36,8 @@ class NodeIpamController:
         used = {cidr for node in observed.nodes for cidr in cidrs_of(node)}
         free = self._free(used)
         plan = Plan()
-        for node in sorted(observed.nodes, key=lambda n: (objects.created_at(n), n["metadata"]["name"])):
-            if cidrs_of(node) or objects.is_deleting(node):
-                continue
+        waiting = [node for node in observed.nodes if not cidrs_of(node) and not objects.is_deleting(node)]
+        for node in sorted(waiting, key=lambda n: (objects.created_at(n), n["metadata"]["name"])):
             name = node["metadata"]["name"]
             cidr = next(free, None)
             if cidr is None:
@@ -52,10 +52,27 @@ class NodeIpamController:
         return plan
 
     def _free(self, used: set[str]) -> Iterator[str]:
-        taken = [ipaddress.ip_network(cidr, strict=False) for cidr in used]
-        for network in self._range.subnets(new_prefix=max(MASK, self._range.prefixlen)):
-            if not any(network.version == other.version and network.overlaps(other) for other in taken):
-                yield str(network)
+        """In order: what is used is passed by once, however much it is."""
+        taken = sorted(span for cidr in used if (span := _span(cidr)))
+        index, (start, end) = 0, _ends(self._range)
+        prefix = max(MASK, self._range.prefixlen)
+        size = 1 << (32 - prefix)
+        for first in range(start, end + 1, size):
+            while index < len(taken) and taken[index][1] < first:
+                index += 1
+            if index == len(taken) or taken[index][0] >= first + size:
+                yield f"{ipaddress.IPv4Address(first)}/{prefix}"
+
+
+def _ends(network: ipaddress.IPv4Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)
+
+
+@lru_cache(maxsize=1 << 14)
+def _span(cidr: str) -> tuple[int, int] | None:
+    """First and last address; None for IPv6."""
+    network = ipaddress.ip_network(cidr, strict=False)
+    return _ends(network) if isinstance(network, ipaddress.IPv4Network) else None
 
 
 def cidrs_of(node: Obj) -> list[str]:

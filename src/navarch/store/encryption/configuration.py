@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from navarch.machinery.yamltext import parse_yaml
+from navarch.machinery.decode import parse_yaml
 from navarch.store.encryption.transformers import AesCbc, AesGcm, BaseCipher, Identity, Secretbox, Transformer
 
 ROOT = "/registry/"
