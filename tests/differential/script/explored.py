@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ TURNS = ("create", "merge", "create", "apply", "create", "put", "create", "json"
 def steps() -> Iterator[Step]:
     told = yaml.safe_load((Path(__file__).parent / "explored.yaml").read_text())
     yield from _rules(told["rules"], told["fields"])
+    yield from _forms(told["forms"])
     add = Script("gadgets")
     definition = told["definition"]
     (version,) = definition["spec"]["versions"]
@@ -42,19 +43,45 @@ def _rules(rules: list[str], fields: dict[str, Any]) -> Iterator[Step]:
     for number, rule in enumerate(rules):
         spec = {"type": "object", "x-kubernetes-validations": [{"rule": rule}], "properties": fields}
         schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
-        body = {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"r{number}s.{{ns}}.example.org"},
-            "spec": {
-                "group": "{ns}.example.org",
-                "scope": "Namespaced",
-                "names": {"plural": f"r{number}s", "kind": f"R{number}"},
-                "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-            },
-        }
-        add(f"rule-{number}", "POST", f"{DEFINITIONS}?dryRun=All", body)
+        add(f"rule-{number}", "POST", f"{DEFINITIONS}?dryRun=All", _definition(f"r{number}s", schema))
     return iter(add.steps)
+
+
+SHAPES: dict[str, Callable[[Any], Any]] = {
+    "items": lambda form: form,
+    "additionalProperties": lambda form: form,
+    "additionalItems": lambda form: form,
+    "not": lambda form: form,
+    "allOf": lambda form: [form],
+    "properties": lambda form: {"q": form},
+    "dependencies": lambda form: {"a": form},
+}
+"""Fields of a schema, and what they are set to."""
+
+
+def _forms(forms: list[Any]) -> Iterator[Step]:
+    add = Script("forms")
+    for field, shape in SHAPES.items():
+        for number, form in enumerate(forms):
+            spec = {"type": "array" if field == "items" else "object", field: shape(copy.deepcopy(form))}
+            schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+            strict = "&fieldValidation=Strict" if number % 2 == 0 else ""
+            add(f"{field.lower()}-{number}", "POST", f"{DEFINITIONS}?dryRun=All{strict}", _definition("forms", schema))
+    return iter(add.steps)
+
+
+def _definition(plural: str, schema: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{{ns}}.example.org"},
+        "spec": {
+            "group": "{ns}.example.org",
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": plural[:-1].title()},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
 
 
 def _gadget(spec: dict[str, Any], name: str = "a") -> dict[str, Any]:

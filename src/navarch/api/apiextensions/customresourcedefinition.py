@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from navarch.api.apiextensions.forms import clean
 from navarch.api.apiextensions.spec import validate_spec
 from navarch.api.apiextensions.status import APPROVED, approval, is_protected, validate_status, validate_stored_versions
 from navarch.api.columns import NAME_AND_CREATION, creation_row
@@ -174,6 +175,7 @@ KIND = Kind(
             group=GROUP,
             version="v1",
             definition=DEFINITION,
+            clean=clean,
             validate_create=validate_create,
             validate_update=validate_update,
         ),
