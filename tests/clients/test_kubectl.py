@@ -179,3 +179,44 @@ def test_what_goes_wrong_is_said(kubectl: Kubectl) -> None:
     assert "Invalid value" in invalid and "RFC 1123 subdomain" in invalid
     forbidden = kubectl("get", "secrets", "--as", "nobody", check=False)
     assert 'secrets is forbidden: User "nobody" cannot list resource "secrets" in API group ""' in forbidden
+
+
+LOOSE = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: %(plural)s.loose.example.com}
+spec:
+  group: loose.example.com
+  scope: Namespaced
+  names: {plural: %(plural)s, kind: %(kind)s}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+
+
+def test_lists_of_objects_without_a_schema(kubectl: Kubectl) -> None:
+    """kubectl checks a List by itself, against version 2 of the schemas."""
+    kind = "Loose" + "".join(filter(str.isdigit, kubectl.namespace))
+    names = {"plural": kind.lower(), "kind": kind}
+    kubectl("apply", "-f", "-", input=LOOSE % names)
+    try:
+        kubectl("wait", "--for=condition=Established", f"crd/{kind.lower()}.loose.example.com", "--timeout=20s")
+        item = {"apiVersion": "loose.example.com/v1", "kind": kind, "metadata": {"name": "a"}, "anything": {"goes": 1}}
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": [item]})
+        assert f"{kind.lower()}.loose.example.com/a created" in kubectl("apply", "-f", "-", input=listed)
+    finally:
+        kubectl("delete", "crd", f"{kind.lower()}.loose.example.com")
+
+
+def test_an_address_changes_by_force_only(kubectl: Kubectl) -> None:
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {a: b}, clusterIP: %s, ports: [{port: 80}]}"
+    kubectl("apply", "-f", "-", input=service % "None")
+    kubectl("apply", "-f", "-", input=service.replace("name: a", "name: b") % '""')
+    address = kubectl.field(".spec.clusterIP", "service", "b")
+    kubectl("delete", "service", "b")
+    assert "may not change once set" in kubectl("apply", "-f", "-", input=service % address, check=False)
+    kubectl("apply", "--force", "-f", "-", input=service % address)
+    assert kubectl.field(".spec.clusterIPs[0]", "service", "a") == address
