@@ -28,7 +28,11 @@ from navarch.apiserver.server import ApiServer
 from navarch.client.resources import NODES, PODS, RESOURCE_QUOTAS
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import GroupResource, Key, Obj
+from navarch.scheduler.config import from_tree
 from navarch.scheduler.devices.extended import requests_of
+from navarch.scheduler.scheduler import Scheduler
+from navarch.testing.inside import api_server, control_plane
+from navarch.testing.options import Options
 
 RESOURCE = "example.com/gpu"
 
@@ -246,6 +250,35 @@ async def test_a_pod_goes_elsewhere_where_a_device_cannot_be_got_ready() -> None
         await condition(server, "c", "attached")
         await until("running", lambda: is_running(server, "web"))
         assert seen(server, "web")["spec"]["nodeName"] == where()
+
+
+async def test_a_pod_that_waits_too_long_for_its_device_gets_another() -> None:
+    args = {"name": "DynamicResources", "args": {"bindingTimeout": "1s"}}
+    head = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    config = from_tree({**head, "profiles": [{"pluginConfig": [args]}]})
+    options = Options(controllers=True, scheduler=False, nodes=1)
+    async with api_server() as server, control_plane(server, options):
+        scheduler = Scheduler(server.system, server.world, config)
+        await scheduler.start()
+        try:
+            (name,) = await node_names(server)
+            await with_fabric(server, name)
+            await server.system.create(SLICES, slice_of("spare", gpu("spare"), nodeName=name))
+            await until("running", lambda: is_running(server, "web"))
+        finally:
+            await scheduler.stop()
+        results = claimed(server, "c")["status"]["allocation"]["devices"]["results"]
+        assert [result["device"] for result in results] == ["spare"]
+        late = 'running PreBind plugin "DynamicResources": device binding timeout: claim=c'
+        assert late in told(server, "FailedScheduling")
+
+
+def test_timeouts_of_devices_are_checked() -> None:
+    head = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    for name, value in (("bindingTimeout", "500ms"), ("filterTimeout", "-1s"), ("bindingTimeout", "soon")):
+        args = {"name": "DynamicResources", "args": {name: value}}
+        with pytest.raises(ValueError, match=r"at least 1 second|zero or positive|invalid duration"):
+            from_tree({**head, "profiles": [{"pluginConfig": [args]}]})
 
 
 # -- what decides, and what is said
