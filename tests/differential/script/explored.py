@@ -20,6 +20,11 @@ def steps() -> Iterator[Step]:
     told = yaml.safe_load((Path(__file__).parent / "explored.yaml").read_text())
     yield from _rules(told["rules"], told["fields"])
     yield from _forms(told["forms"])
+    add = Script("explored")
+    for one in told["requests"]:
+        kinds = {"type": one.get("type", ""), "accept": one.get("accept", "")}
+        add(one["id"], one["method"], one["path"], one.get("body"), **kinds)
+    yield from add.steps
     add = Script("gadgets")
     definition = told["definition"]
     (version,) = definition["spec"]["versions"]

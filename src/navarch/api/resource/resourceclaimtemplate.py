@@ -40,7 +40,6 @@ KIND = Kind(
     defaults=defaults,
     validate=validate,
     validate_update=validate_update,
-    validates_what_changes=True,
     columns=(NAME, AGE),
     row=row,
 )
