@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast, get_args
 import orjson
 
 from navarch.machinery.schema import Field, Presence, ScalarType, Schema
+from navarch.machinery.types import Obj
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _ALIASES = {"meta": _META, "core": "io.k8s.api.core.v1"}
@@ -55,6 +56,14 @@ def compiled(name: str) -> Any:
         raise RuntimeError(
             f"navarch.api._compiled/{name} is missing: build the package first (pip install -e . in the source tree)"
         ) from None
+
+
+@cache
+def values() -> dict[str, dict[str, Obj]]:
+    """{definition: {path of a property (`type`, `scopes.items`): {"enum": what it may be, "default": what it is if absent}}},
+    which the published definitions leave out. A default that is Go's zero of a field that is always written is not here.
+    """
+    return orjson.loads(resources.files("navarch.api").joinpath("values.json").read_bytes())
 
 
 @cache

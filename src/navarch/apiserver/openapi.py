@@ -21,6 +21,8 @@ from navarch.machinery.schema import Schema
 from navarch.machinery.types import GroupVersion, Obj
 
 _V2, _V3 = "#/definitions/", "#/components/schemas/"
+_FORM = 2
+"""Counts the ways in which documents were made: clients keep a document for as long as the hash in its address is the same."""
 _INFO = {"title": "Kubernetes", "version": "1.36"}
 _SECURITY = {
     "BearerToken": {"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer token"},
@@ -31,7 +33,15 @@ _SECURITY = {
 
 @cache
 def _published() -> dict[str, Any]:
-    return schemas.compiled("openapi.json")
+    """By name, as version 2 has them."""
+    found: dict[str, Any] = schemas.compiled("openapi.json")
+    for name, fields in schemas.values().items():
+        for path, told in fields.items():
+            node = found[name]["properties"]
+            for step in path.split("."):
+                node = node[step]
+            node |= {key: value for key, value in told.items() if key == "enum"}
+    return found
 
 
 def _definition(name: str, extra: Mapping[str, Obj]) -> Obj:
@@ -111,17 +121,35 @@ def _references(node: Any) -> Iterator[str]:
 
 
 def _as_v3(node: Any) -> Any:
-    """References move into `allOf`: version 3 allows nothing beside a `$ref`."""
+    """References with something beside them move into `allOf`: version 3 allows nothing there."""
     if isinstance(node, list):
         return [_as_v3(value) for value in node]
     if not isinstance(node, dict):
         return node
     shaped = {key: _as_v3(value) for key, value in node.items() if key != "$ref"}
     if isinstance(reference := node.get("$ref"), str):
-        shaped["allOf"] = [{"$ref": reference.replace(_V2, _V3)}]
-    elif "$ref" in node:
+        target = {"$ref": reference.replace(_V2, _V3)}
+        return {**shaped, "allOf": [target]} if shaped else target
+    if "$ref" in node:
         shaped["$ref"] = _as_v3(node["$ref"])
     return shaped
+
+
+_ZEROS: Obj = {"string": "", "int32": 0, "int64": 0, "bool": False}
+
+
+def _defaulted(name: str, node: Obj) -> Obj:
+    """Version 2 with the defaults of version 3: Go's zero where a field is always written, or what upstream's types say."""
+    if name not in _published() or not schemas.has(name):
+        return node
+    told, properties = schemas.values().get(name, {}), dict[str, Any](node.get("properties") or {})
+    for field, rules in schemas.schema(name).fields.items():
+        given, default = rules.schema, told.get(field, {}).get("default")
+        if default is None and rules.presence == "always":
+            default = {} if given.type == "object" else _ZEROS.get(given.scalar) if given.type == "scalar" else None
+        if default is not None and field in properties:
+            properties[field] = {**properties[field], "default": default}
+    return {**node, "properties": properties} if properties else node
 
 
 _V2_SHAPES = {
@@ -162,7 +190,7 @@ def _others(kinds: Iterable[Kind]) -> dict[str, Operation]:
 
 def _digest(found: Iterable[Operation], mark: str) -> str:
     facts = [(op.path, op.method, op.body, op.answer) for op in found]
-    return hashlib.sha512(orjson.dumps([_INFO["version"], facts, mark])).hexdigest().upper()
+    return hashlib.sha512(orjson.dumps([_INFO["version"], _FORM, facts, mark])).hexdigest().upper()
 
 
 def v3_document(group: str, version: str, kinds: Sequence[Kind], extra: Mapping[str, Obj] | None = None) -> bytes:
@@ -183,7 +211,7 @@ def _v3_document(found: Sequence[Operation], extra: Mapping[str, Obj]) -> bytes:
         path[op.method] = _v3_operation(op)
         path |= _parameters(_v3_parameter(place, name) for place, name in _of_path(op))
     reached = _reached((name for op in found for name in (op.body, op.answer)), extra)
-    shaped = {name: {**_as_v3(node), **_V3_SHAPES.get(name, {})} for name, node in reached.items()}
+    shaped = {name: {**_as_v3(_defaulted(name, node)), **_V3_SHAPES.get(name, {})} for name, node in reached.items()}
     components = {**({"schemas": shaped} if shaped else {}), "securitySchemes": _SECURITY}
     return orjson.dumps({"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": components})
 

@@ -146,7 +146,20 @@ def test_schemas_are_upstreams() -> None:
     deployment = schemas["io.k8s.api.apps.v1.Deployment"]
     assert deployment["x-kubernetes-group-version-kind"] == [{"group": "apps", "kind": "Deployment", "version": "v1"}]
     assert "enum" not in deployment["properties"]["kind"]
+    assert schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"] == [
+        "Always",
+        "Never",
+        "OnFailure",
+    ]
+    port = schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]
+    assert (port["protocol"]["default"], port["containerPort"]["default"], "default" in port["hostIP"]) == (
+        "TCP",
+        0,
+        False,
+    )
+    assert deployment["properties"]["spec"]["default"] == {}
     containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["items"] == {"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}
     assert containers["type"] == "array" and containers["x-kubernetes-patch-merge-key"] == "name"
     assert schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"] == "int-or-string"
 
