@@ -134,6 +134,16 @@ def _unserved(claims: Sequence[Obj], view: View) -> list[Refusal]:
     return [Refusal(mask, reason, True) for reason, mask in masks.items()]
 
 
+def _unbound(claim: Obj, storage: Storage) -> str:
+    """Why nothing is known of the zones of a claim without a volume; "" where it waits for its first consumer."""
+    name = class_of(claim)
+    if not name:
+        return "PersistentVolumeClaim had no pv name and storageClass name"
+    if name not in storage.classes:
+        return f'storageclass.storage.k8s.io "{name}" not found'
+    return "" if matching.waits_for_consumer(storage.classes[name]) else "PersistentVolume had no name"
+
+
 class VolumeZone:
     """For volumes that say by their labels in which zones and regions they are."""
 
@@ -146,8 +156,17 @@ class VolumeZone:
         wanted: list[tuple[str, frozenset[str]]] = []
         for name in pod.claims:
             claim = storage.claim(pod.key.namespace, name)
-            volume = storage.volumes.get(claim["spec"].get("volumeName", "")) if claim else None
-            labels = (volume or {}).get("metadata", {}).get("labels") or {}
+            if claim is None:
+                return Rejected(f'persistentvolumeclaim "{name}" not found')
+            bound = claim["spec"].get("volumeName")
+            if not bound:
+                if why := _unbound(claim, storage):
+                    return Rejected(why)
+                continue
+            volume = storage.volumes.get(bound)
+            if volume is None:
+                return Rejected(f'persistentvolume "{bound}" not found')
+            labels = volume["metadata"].get("labels") or {}
             wanted += [(key, frozenset(labels[key].split("__"))) for key in _ZONES if key in labels]
         return wanted or None
 
