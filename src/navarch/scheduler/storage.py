@@ -5,7 +5,7 @@ All pure but for the tables. Source: plugins/volumebinding (binder.go, assume_ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from navarch.api.core.persistentvolumeclaim import class_of
@@ -64,8 +64,12 @@ class Storage:
 
     # -- on one node
 
-    def choose(self, claims: Iterable[Obj], node: Obj) -> Choice | str:
-        """How a node serves claims that wait for their consumer; or why it does not."""
+    def choose(
+        self, claims: Iterable[Obj], node: Obj, usable: Callable[[Obj], Iterable[Obj]] | None = None
+    ) -> Choice | str:
+        """How a node serves claims that wait for their consumer; or why it does not. `usable`: the volumes there that a
+        claim could have, where that is known already."""
+        usable = usable or self.volumes_for
         to_match: list[Obj] = []
         to_provision: list[Obj] = []
         for claim in claims:
@@ -76,7 +80,7 @@ class Storage:
         bindings: list[tuple[Obj, Obj]] = []
         given: set[str] = set()
         for claim in sorted(to_match, key=lambda c: matching.size_of(c)):
-            volume = matching.match(claim, self.volumes_for(claim), node=node, waits=True, excluded=given)
+            volume = matching.match(claim, usable(claim), node=node, waits=True, excluded=given)
             if volume is None:
                 to_provision.append(claim)
             else:
@@ -86,6 +90,15 @@ class Storage:
             if why := self._provisions(claim, node):
                 return why
         return Choice(tuple(bindings), tuple(to_provision))
+
+    def is_alike(self, claim: Obj) -> bool:
+        """Whether a volume can be made for a claim on every node, or on none."""
+        storage_class = self.classes.get(class_of(claim))
+        if storage_class is None or self.selected_node(claim):
+            return False
+        driver = self.drivers.get(storage_class["provisioner"])
+        counted = driver is not None and bool(driver["spec"].get("storageCapacity"))
+        return not counted and not storage_class.get("allowedTopologies")
 
     def _provisions(self, claim: Obj, node: Obj) -> str:
         """Why a volume cannot be made for a claim on a node; "" where it can."""

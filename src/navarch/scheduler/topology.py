@@ -21,6 +21,7 @@ class Topology:
         self.labelled = 0
         """How many nodes have the label."""
         self._values: dict[str, int] = {}
+        self._slots: dict[int, set[int]] = {}
         self._shared = 0
         """Domains with more than one node."""
 
@@ -46,8 +47,19 @@ class Topology:
             return
         self._move(old, -1)
         self._move(new, 1)
+        if old:
+            self._slots[old].discard(slot)
+        if new:
+            self._slots.setdefault(new, set()).add(slot)
         self.ids[slot] = new
         self.version += 1
+
+    def slots_of(self, value: str) -> list[int]:
+        """The nodes with a value of the label."""
+        domain = self._values.get(value, 0)
+        if not domain or not self.members[domain]:
+            return []
+        return sorted(self._slots.get(domain, ()))
 
     def _move(self, domain: int, by: int) -> None:
         if domain:

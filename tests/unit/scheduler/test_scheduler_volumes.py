@@ -224,3 +224,21 @@ async def test_claims_that_wait_are_bound_to_volumes_of_the_chosen_node() -> Non
 def _created(obj: Obj) -> Obj:
     meta = {k: v for k, v in obj["metadata"].items() if k != "uid"}
     return {**{k: v for k, v in obj.items() if k != "status"}, "metadata": meta}
+
+
+def test_a_volume_that_is_reserved_for_a_claim_keeps_it_to_its_nodes() -> None:
+    reserved = volume("mine", nodeAffinity=at("b"), claimRef={"namespace": "default", "name": "data"})
+    free = volume("free", nodeAffinity=at("a"))
+    on = stored(cycle(node("a"), node("b"), node("c")), late(), reserved, free, claim("data"))
+    assert on.decide(using("data")).node == "b"
+
+
+def test_nodes_that_come_and_change_are_judged_anew() -> None:
+    local = volume("v", nodeAffinity=at("a"))
+    on = stored(cycle(node("b")), late(), local, claim("data", bound="v"))
+    message = on.decide(using("data")).message
+    assert message == "0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity."
+    on.nodes.set_node(node("a"))
+    assert on.decide(using("data")).node == "a"
+    on.nodes.remove_node("a")
+    assert not on.decide(using("data")).node

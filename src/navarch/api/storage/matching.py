@@ -130,6 +130,20 @@ def find(claim: Obj, volumes: Iterable[Obj], *, waits: bool) -> Obj | None:
     return None
 
 
+def usable(claim: Obj, volumes: Iterable[Obj]) -> list[Obj]:
+    """Those of some volumes that could be a claim's on some node: of all of them, `match` finds none else there. One that
+    is reserved for it leaves no other."""
+    selector = from_label_selector(claim["spec"]["selector"]) if claim["spec"].get("selector") else None
+    found: list[Obj] = []
+    for volume in sorted(volumes, key=lambda v: v["metadata"]["name"]):
+        if _could_serve(volume, claim):
+            if bound_to(volume, claim):
+                return [volume]
+            if _is_free(volume, claim, selector) and has_modes(volume, claim):
+                found.append(volume)
+    return found
+
+
 def match(
     claim: Obj,
     volumes: Iterable[Obj],

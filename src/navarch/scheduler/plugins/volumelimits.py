@@ -91,12 +91,13 @@ class NodeVolumeLimits:
     def refusals(self, prepared: Any, pod: PodInfo, view: View) -> Sequence[Refusal]:
         nodes, storage = view.nodes, view.around.storage
         mask = np.zeros(len(nodes.alive), bool)
+        attached = _attached(storage)
         for name, csi_node in storage.csi_nodes.items():
             slot, limits = nodes.slot(name), _limits(csi_node)
             if slot is None or not any(driver in limits for driver in prepared.values()):
                 continue
-            there = {h: d for other in nodes.pods_on(slot) for h, d in _handles(other, storage)}
-            there |= dict(_attached(name, storage))
+            there = {h: d for other in nodes.pods_on(slot) if other.claims for h, d in _handles(other, storage)}
+            there |= attached.get(name, {})
             for driver in set(prepared.values()) & limits.keys():
                 present = sum(found == driver for found in there.values())
                 new = sum(found == driver and handle not in there for handle, found in prepared.items())
@@ -130,10 +131,13 @@ def _handles(pod: PodInfo, storage: Storage) -> Iterator[tuple[str, str]]:
             yield f"{pod.key.namespace}/{name}", storage_class["provisioner"]
 
 
-def _attached(node: str, storage: Storage) -> Iterator[tuple[str, str]]:
+def _attached(storage: Storage) -> Mapping[str, Mapping[str, str]]:
+    """Node -> what identifies a CSI volume that is attached there -> its driver."""
+    found: dict[str, dict[str, str]] = {}
     for attachment in storage.attachments.values():
         spec = attachment["spec"]
         volume = storage.volumes.get((spec.get("source") or {}).get("persistentVolumeName", ""))
-        source = volume["spec"].get("csi") if volume else None
-        if spec["nodeName"] == node and source:
-            yield f"{source['driver']}/{source['volumeHandle']}", source["driver"]
+        if volume and (source := volume["spec"].get("csi")):
+            handle = f"{source['driver']}/{source['volumeHandle']}"
+            found.setdefault(spec["nodeName"], {})[handle] = source["driver"]
+    return found

@@ -5,15 +5,17 @@ Sources: plugins/volumebinding, plugins/volumezone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from navarch.api.core.persistentvolumeclaim import class_of
 from navarch.api.storage import matching
 from navarch.machinery.types import Obj
-from navarch.scheduler.nodes import Bools, Ints
+from navarch.scheduler.nodemasks import NodeMasks
+from navarch.scheduler.nodes import Bools, Ints, Nodes
 from navarch.scheduler.plugins.interface import Refusal, Rejected, View
 from navarch.scheduler.podinfo import PodInfo
 from navarch.scheduler.storage import (
@@ -74,6 +76,9 @@ class VolumeBinding:
     filters = True
     weight = 0
 
+    def __init__(self) -> None:
+        self._masks = NodeMasks()
+
     def prepare(self, pod: PodInfo, view: View) -> Any:
         if not pod.claims:
             return None
@@ -96,10 +101,53 @@ class VolumeBinding:
         far = np.zeros(len(nodes.alive), bool)
         for volume in bound:
             if volume is not None and volume["spec"].get("nodeAffinity"):
-                far |= ~_reached(volume, view)
+                far |= ~self._reached(volume, nodes)
         found.append(Refusal(nodes.alive & far, NODE_CONFLICT, True))
         if delayed:
-            found += _unserved(delayed, view)
+            found += self._unserved(delayed, view)
+        return found
+
+    def _reached(self, volume: Obj, nodes: Nodes) -> Bools:
+        slots = _slots_at(volume, nodes)
+        if slots is None:
+            key = orjson.dumps(volume["spec"]["nodeAffinity"], option=orjson.OPT_SORT_KEYS)
+            return self._masks.ask(nodes, key, lambda node: matching.reaches(volume, node))
+        found = np.zeros(len(nodes.alive), bool)
+        found[slots] = True
+        return found
+
+    def _unserved(self, claims: Sequence[Obj], view: View) -> list[Refusal]:
+        """Nodes that have no volume for some claim, and cannot be given one."""
+        nodes, storage = view.nodes, view.around.storage
+        masks = {reason: np.zeros(len(nodes.alive), bool) for reason in (BIND_CONFLICT, NO_SPACE)}
+        usable = {c["metadata"]["uid"]: matching.usable(c, storage.volumes_for(c)) for c in claims}
+        if len(claims) == 1 and any(_is_everywhere(v) for v in usable[claims[0]["metadata"]["uid"]]):
+            return []
+        here = self._by_slot(usable, nodes)
+        asked = view.affine & view.tolerated
+        slots: Iterable[int] = np.flatnonzero(asked).tolist()
+        if all(storage.is_alike(claim) for claim in claims):
+            bare = next((slot for slot in slots if slot not in here), None)
+            if bare is not None and isinstance(why := storage.choose(claims, _node(nodes, bare), lambda _: ()), str):
+                masks[why] |= asked
+            slots = [slot for slot in here if asked[slot]]
+        for slot in slots:
+            choice = storage.choose(claims, _node(nodes, slot), _of(here.get(slot, {})))
+            for reason, mask in masks.items():
+                mask[slot] = choice == reason
+        return [Refusal(mask, reason, True) for reason, mask in masks.items()]
+
+    def _by_slot(self, usable: Mapping[str, Sequence[Obj]], nodes: Nodes) -> dict[int, dict[str, list[Obj]]]:
+        """Slot -> uid of a claim -> the volumes there that it could have; slots where no claim could have any are left out."""
+        found: dict[int, dict[str, list[Obj]]] = {}
+        for uid, volumes in usable.items():
+            for volume in volumes:
+                slots = _slots_at(volume, nodes)
+                if slots is None:
+                    mask = nodes.alive if _is_everywhere(volume) else self._reached(volume, nodes)
+                    slots = np.flatnonzero(mask).tolist()
+                for slot in slots:
+                    found.setdefault(slot, {}).setdefault(uid, []).append(volume)
         return found
 
     def score(self, prepared: Any, pod: PodInfo, view: View, feasible: Ints) -> Ints | None:
@@ -113,25 +161,31 @@ class VolumeBinding:
         return delayed if isinstance(delayed, str) else storage.choose(delayed, node)
 
 
-def _reached(volume: Obj, view: View) -> Bools:
-    nodes = view.nodes
-    found = np.zeros(len(nodes.alive), bool)
-    for slot, node in enumerate(nodes.objects):
-        found[slot] = node is not None and matching.reaches(volume, node)
-    return found
+def _of(volumes: Mapping[str, Sequence[Obj]]) -> Callable[[Obj], Iterable[Obj]]:
+    return lambda claim: volumes.get(claim["metadata"]["uid"], ())
 
 
-def _unserved(claims: Sequence[Obj], view: View) -> list[Refusal]:
-    """Nodes that have no volume for some claim, and cannot be given one."""
-    nodes, storage = view.nodes, view.around.storage
-    masks = {reason: np.zeros(len(nodes.alive), bool) for reason in (BIND_CONFLICT, NO_SPACE)}
-    for slot in np.flatnonzero(view.affine & view.tolerated).tolist():
-        node = nodes.objects[slot]
-        assert node is not None
-        choice = storage.choose(claims, node)
-        if isinstance(choice, str):
-            masks[choice][slot] = True
-    return [Refusal(mask, reason, True) for reason, mask in masks.items()]
+def _is_everywhere(volume: Obj) -> bool:
+    return not (volume["spec"].get("nodeAffinity") or {}).get("required")
+
+
+def _slots_at(volume: Obj, nodes: Nodes) -> list[int] | None:
+    """The nodes that a volume reaches, where it is on those of a label's values, as local volumes are; None elsewhere."""
+    required = (volume["spec"].get("nodeAffinity") or {}).get("required") or {}
+    terms: list[Obj] = required.get("nodeSelectorTerms") or []
+    if len(terms) != 1 or terms[0].get("matchFields") or len(terms[0].get("matchExpressions") or ()) != 1:
+        return None
+    one = terms[0]["matchExpressions"][0]
+    if one["operator"] != "In":
+        return None
+    topology = nodes.topology(one["key"])
+    return [slot for value in one.get("values") or () for slot in topology.slots_of(value)]
+
+
+def _node(nodes: Nodes, slot: int) -> Obj:
+    node = nodes.objects[slot]
+    assert node is not None
+    return node
 
 
 def _unbound(claim: Obj, storage: Storage) -> str:
@@ -150,6 +204,9 @@ class VolumeZone:
     name = "VolumeZone"
     filters = True
     weight = 0
+
+    def __init__(self) -> None:
+        self._masks = NodeMasks()
 
     def prepare(self, pod: PodInfo, view: View) -> Any:
         storage = view.around.storage
@@ -171,12 +228,13 @@ class VolumeZone:
         return wanted or None
 
     def refusals(self, prepared: Any, pod: PodInfo, view: View) -> Sequence[Refusal]:
-        nodes = view.nodes
-        mask = np.zeros(len(nodes.alive), bool)
-        for slot, node in enumerate(nodes.objects):
-            labels = (node or {}).get("metadata", {}).get("labels") or {}
-            if any(key in labels for key in _ZONES):
-                mask[slot] = any(labels.get(key, labels.get(_GA.get(key, key))) not in zones for key, zones in prepared)
+        def is_elsewhere(node: Obj) -> bool:
+            labels = node["metadata"].get("labels") or {}
+            return any(key in labels for key in _ZONES) and any(
+                labels.get(key, labels.get(_GA.get(key, key))) not in zones for key, zones in prepared
+            )
+
+        mask = self._masks.ask(view.nodes, tuple(prepared), is_elsewhere)
         return [Refusal(mask, ZONE_CONFLICT, True)]
 
     def score(self, prepared: Any, pod: PodInfo, view: View, feasible: Ints) -> Ints | None:
