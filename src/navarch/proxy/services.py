@@ -16,7 +16,7 @@ from navarch.machinery.types import Obj
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 OTHERS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-"""Labels of Services that are another proxy's, or nobody's to forward."""
+"""Labels of Services and EndpointSlices that are another proxy's, or nobody's to forward."""
 LOOPBACK = "127.0.0.1"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -62,9 +62,9 @@ class Place(NamedTuple):
     zone: str = ""
 
 
-def is_ours(service: Obj) -> bool:
-    """Whether this proxy forwards for the Service at all."""
-    return not any(label in (service["metadata"].get("labels") or {}) for label in OTHERS)
+def is_ours(obj: Obj) -> bool:
+    """Whether this proxy forwards for the Service, or to the slice's endpoints, at all."""
+    return not any(label in (obj["metadata"].get("labels") or {}) for label in OTHERS)
 
 
 def service_ports(service: Obj, slices: Iterable[Obj], place: Place) -> list[Port]:
@@ -72,7 +72,7 @@ def service_ports(service: Obj, slices: Iterable[Obj], place: Place) -> list[Por
     spec = service["spec"]
     if spec.get("type") == "ExternalName" or spec.get("clusterIP") in (None, "", "None"):
         return []
-    chosen = [s for s in slices if s.get("addressType") == "IPv4"]
+    chosen = [s for s in slices if s.get("addressType") == "IPv4" and is_ours(s)]
     ports: list[Port] = []
     for port in spec.get("ports") or []:
         candidates = _candidates(chosen, port.get("name", ""), place.node)

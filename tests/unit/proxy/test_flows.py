@@ -52,7 +52,7 @@ def udp_ports(*endpoints: dict[str, Any], **spec: Any) -> list[Port]:
         "metadata": {"name": "dns", "namespace": "default"},
         "spec": {"clusterIP": "10.96.0.20", "ports": [{"port": 53, "protocol": "UDP"}], **spec},
     }
-    piece = {"addressType": "IPv4", "ports": [{"port": 53, "name": ""}], "endpoints": list(endpoints)}
+    piece = {"metadata": {}, "addressType": "IPv4", "ports": [{"port": 53, "name": ""}], "endpoints": list(endpoints)}
     return service_ports(service, [piece], Place("a"))
 
 

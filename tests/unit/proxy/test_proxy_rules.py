@@ -147,6 +147,9 @@ def test_an_outside_address_without_endpoints_is_refused_too() -> None:
 
 def test_services_of_another_proxy_are_left_alone() -> None:
     label = {"service.kubernetes.io/service-proxy-name": "mine"}
+    headless = piece(endpoint(5))
+    headless["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    assert [port.endpoints for port in service_ports(service(), [headless], Place("a"))] == [()]
     assert is_ours(service()) and not is_ours({"metadata": {"name": "web", "labels": label}, "spec": {}})
 
 
