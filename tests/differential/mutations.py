@@ -113,7 +113,8 @@ class Mutator:
         yield from ((f"[]{label}", [other, *rest]) for label, other in self._changes(first, items, name, deep))
 
     def _map(self, value: dict[str, Any], values: Any, deep: int) -> Iterator[tuple[str, Any]]:
-        key, first = next(iter(value.items()), ("a", self._plain(values, "")))
+        key = min(value, default="a")
+        first = value.get(key, self._plain(values, ""))
         rest = {k: v for k, v in value.items() if k != key}
         for odd in ("", "Bad Key", "a/b/c", "x" * 64, "example.com/a", "-a"):
             yield f"[key {_short(odd)}]", {odd: first, **rest}

@@ -96,7 +96,8 @@ def validate_new(pod: Obj, errs: FieldErrors) -> None:
     if pod["spec"].get("schedulingGates") and pod["spec"].get("nodeName"):
         errs.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
     for index, volume in enumerate(pod["spec"].get("volumes") or ()):
-        if (image := volume.get("image")) is not None and not image.get("reference"):
+        image = volume.get("image") if len(volume) == 2 else None
+        if image is not None and not image.get("reference"):
             errs.required(f"spec.volumes[{index}].image.reference")
 
 

@@ -66,6 +66,13 @@ def _affinity(spec: Obj) -> None:
 
 def prepare_create(obj: Obj) -> None:
     obj["status"] = {"loadBalancer": {}}
+    _no_inner_traffic(obj["spec"])
+
+
+def _no_inner_traffic(spec: Obj) -> None:
+    """What is only a name outside has no traffic within; upstream does not show what it keeps of it."""
+    if spec.get("type") == "ExternalName":
+        spec.pop("internalTrafficPolicy", None)
 
 
 def _same(new: Obj, old: Obj, *fields: str) -> bool:
@@ -81,6 +88,7 @@ def prepare_update(new: Obj, old: Obj) -> None:
     """A change of type drops what the new type has no use for, unless the client changed that as well."""
     spec, before = new["spec"], old["spec"]
     kind, was = spec.get("type"), before.get("type")
+    _no_inner_traffic(spec)
     if kind == was and externally_accessible(spec) == externally_accessible(before):
         return
     if kind == "ExternalName" != was:

@@ -217,3 +217,7 @@ def _rest(spec: Obj, path: str, errs: FieldErrors) -> None:
         for field, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if spec.get(field):
                 errs.forbidden(f"{path}.{shown}", "when `hostUsers` is false")
+        for field in CONTAINER_LISTS:
+            for index, container in enumerate(spec.get(field) or ()):
+                if container.get("volumeDevices"):
+                    errs.forbidden(f"{path}.{field}[{index}].volumeDevices", "when `hostUsers` is false")

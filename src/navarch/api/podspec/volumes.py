@@ -26,6 +26,8 @@ HOST_PATH_TYPES = (
 )
 PATHS = {"gcePersistentDisk": "persistentDisk"}
 """How messages call sources, where not by their field."""
+SECOND_PATHS = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+"""How they call them where they are one too many, upstream's slip included."""
 _INITIATORS = {
     "iqn": re.compile(r"iqn\.\d{4}-\d{2}\.([a-zA-Z0-9_.-]*)(:[^,;*&$|\s]+)", re.ASCII).fullmatch,
     "eui": re.compile("eui.[0-9A-Za-z]{16}", re.ASCII).fullmatch,
@@ -66,7 +68,7 @@ def _source(volume: Obj, pod_name: str, path: str, errs: FieldErrors) -> None:
         errs.required(path, "must specify a volume type")
         return
     for kind in chosen[1:]:
-        errs.forbidden(f"{path}.{kind}", TWO_TYPES)
+        errs.forbidden(f"{path}.{SECOND_PATHS.get(kind, kind)}", TWO_TYPES)
     kind = chosen[0]
     if check := CHECKS.get(kind):
         check(volume[kind], f"{path}.{PATHS.get(kind, kind)}", errs)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from navarch.api.addresswarnings import ip_warnings
-from navarch.api.nodelabels import DEPRECATED
+from navarch.api.nodelabels import DEPRECATED, selector_warnings
+from navarch.api.podspec.scheduling import PREFERRED, REQUIRED
+from navarch.machinery import names
 from navarch.machinery.memo import Memo
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.types import Obj
@@ -106,12 +108,29 @@ def _selection(spec: Obj, path: str) -> Iterator[str]:
     for key in spec.get("nodeSelector") or ():
         if message := DEPRECATED.get(key):
             yield f"{path}.nodeSelector[{key}]: {message}"
+    if affinity := (spec.get("affinity") or {}).get("nodeAffinity"):
+        yield from _node_affinity(affinity, f"{path}.affinity.nodeAffinity")
     for index, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         at, key = f"{path}.topologySpreadConstraints[{index}]", constraint.get("topologyKey", "")
         if message := DEPRECATED.get(key):
             yield f"{at}.topologyKey: {key} is {message}"
         if constraint.get("labelSelector") is None:
             yield f"{at}.labelSelector: {NO_SELECTOR}"
+
+
+def _node_affinity(affinity: Obj, path: str) -> Iterator[str]:
+    """Of labels that nodes should no longer be chosen by, and of values that no label has."""
+    required: Sequence[Obj] = (affinity.get(REQUIRED) or {}).get("nodeSelectorTerms") or ()
+    for index, term in enumerate(required):
+        yield from selector_warnings(term, f"{path}.{REQUIRED}.nodeSelectorTerms[{index}]")
+    for index, weighted in enumerate(affinity.get(PREFERRED) or ()):
+        preference: Obj = weighted.get("preference") or {}
+        at = f"{path}.{PREFERRED}[{index}].preference"
+        yield from selector_warnings(preference, at)
+        for number, term in enumerate(preference.get("matchExpressions") or ()):
+            for position, value in enumerate(term.get("values") or ()):
+                for wrong in names.label_value(value):
+                    yield f"{at}.matchExpressions[{number}].values[{position}]: {value} is invalid, {wrong}"
 
 
 def _projected(volume: str, projected: Obj) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable
 
 from navarch.apiserver import negotiate
@@ -51,9 +52,12 @@ def with_headers(handler: Handler, world: World) -> Handler:
     return run
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def warning_headers(warnings: list[str]) -> list[tuple[str, str]]:
-    """RFC 7234 warnings of code 299, each once, cut to upstream's bounds."""
-    texts = list(dict.fromkeys(" ".join(text.split()) for text in warnings))
+    """RFC 7234 warnings of code 299, each once, cut to upstream's bounds; none of what no header can hold."""
+    texts = [text for text in dict.fromkeys(warnings) if text and not _CONTROL.search(text)]
     short = sum(map(len, texts)) > MAX_WARNINGS
     found: list[tuple[str, str]] = []
     room = MAX_WARNINGS

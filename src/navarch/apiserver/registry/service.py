@@ -18,7 +18,8 @@ from navarch.machinery.types import Obj
 from navarch.store.interface import ConflictError, Write
 
 FAMILIES = ("IPv4", "IPv6")
-HEADLESS = "None"
+HEADLESS, EXTERNAL = "None", "ExternalName"
+PORTED = ("LoadBalancer", "NodePort")
 
 
 class _Taken:
@@ -147,9 +148,13 @@ class ServiceRegistry(Registry):
         else:
             self._families(spec, errs)
             if not errs:
-                self._address(spec, set(_addresses(old)) if old else set(), taken, errs)
-        if not errs:
-            self._node_ports(spec, set(_node_ports(old)) if old else set(), taken, errs)
+                had: Obj = (old or {}).get("spec") or {"type": EXTERNAL}
+                self._address(spec, had.get("type") == EXTERNAL, taken, errs)
+        kept = set(_node_ports(old)) if old else set[int]()
+        if not errs and spec.get("type") in PORTED:
+            self._node_ports(spec, kept, taken, errs)
+        if not errs and _wants_health_check_port(spec):
+            self._health_check_port(spec, kept, taken, errs)
         if errs:
             raise errors.invalid(self.kind.group_kind, obj["metadata"].get("name", ""), errs)
         if old is not None:
@@ -198,12 +203,13 @@ class ServiceRegistry(Registry):
                 errs.invalid(f"spec.clusterIPs[{index}]", addresses, f"{found} is not configured on this cluster")
         return not errs
 
-    def _address(self, spec: Obj, kept: set[str], taken: _Taken, errs: FieldErrors) -> None:
+    def _address(self, spec: Obj, new: bool, taken: _Taken, errs: FieldErrors) -> None:
+        """`new`: the service had no address and has the one that it asks for taken; else what it asks for is judged later."""
         wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
         if wanted == HEADLESS:
             spec["clusterIP"], spec["clusterIPs"] = HEADLESS, [HEADLESS]
             return
-        if wanted and wanted not in kept:
+        if wanted and new:
             if why := self.addresses.take(wanted):
                 errs.invalid("spec.clusterIPs", [wanted], f"failed to allocate IP {wanted}: {why}")
                 return
@@ -219,8 +225,6 @@ class ServiceRegistry(Registry):
 
     def _node_ports(self, spec: Obj, kept: set[int], taken: _Taken, errs: FieldErrors) -> None:
         ports: list[Obj] = spec.get("ports") or []
-        if not _wants_node_ports(spec):
-            return
         by_port: dict[int, dict[str, int]] = {}
         for index, port in enumerate(ports):
             number, protocol = port.get("nodePort") or 0, port.get("protocol", "TCP")
@@ -234,7 +238,7 @@ class ServiceRegistry(Registry):
                 taken.ports.append(number)
             by_port.setdefault(port["port"], {})[protocol] = number
         for port in ports:
-            if port.get("nodePort") or errs:
+            if port.get("nodePort") or errs or not _wants_node_ports(spec):
                 continue
             protocol = port.get("protocol", "TCP")
             siblings = by_port.setdefault(port["port"], {})
@@ -242,14 +246,15 @@ class ServiceRegistry(Registry):
             if not number or protocol in siblings:
                 number = self._any_port(taken)
             siblings[protocol] = port["nodePort"] = number
-        if _wants_health_check_port(spec):
-            number = spec.get("healthCheckNodePort") or 0
-            if number and number not in kept:
-                if why := self.ports.take(number):
-                    errs.invalid("spec.healthCheckNodePort", number, why)
-                    return
-                taken.ports.append(number)
-            spec["healthCheckNodePort"] = number or self._any_port(taken)
+
+    def _health_check_port(self, spec: Obj, kept: set[int], taken: _Taken, errs: FieldErrors) -> None:
+        number = spec.get("healthCheckNodePort") or 0
+        if number and number not in kept:
+            if why := self.ports.take(number):
+                errs.invalid("spec.healthCheckNodePort", number, why)
+                return
+            taken.ports.append(number)
+        spec["healthCheckNodePort"] = number or self._any_port(taken)
 
     def _any_port(self, taken: _Taken) -> int:
         try:
@@ -321,11 +326,6 @@ def _carry_allocated(spec: Obj, old: Obj) -> None:
             number = numbers.get(port.get("name", ""))
             if number and not port.get("nodePort") and number not in used:
                 port["nodePort"] = number
-    elif not _wants_node_ports(spec) and _wants_node_ports(old):
-        had = {p.get("nodePort") for p in old.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            if port.get("nodePort") in had:
-                port.pop("nodePort", None)
     if _wants_health_check_port(spec) and _wants_health_check_port(old):
         spec.setdefault("healthCheckNodePort", old.get("healthCheckNodePort", 0))
     elif _wants_health_check_port(old) and spec.get("healthCheckNodePort") == old.get("healthCheckNodePort"):
