@@ -104,8 +104,8 @@ class Expected:
         self.used: set[int] = set()
 
     @classmethod
-    def load(cls) -> Expected:
-        return cls(yaml.safe_load(EXPECTED.read_text()) or [])
+    def load(cls, path: Path = EXPECTED) -> Expected:
+        return cls(yaml.safe_load(path.read_text()) or [])
 
     def covers(self, step: str, difference: Difference) -> bool:
         for number, entry in enumerate(self._entries):

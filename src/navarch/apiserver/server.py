@@ -361,9 +361,9 @@ class ApiServer:
         slices = self.caches[GroupResource("discovery.k8s.io", "endpointslices")]
         return [e.obj for e in slices.range(namespace) if e.labels.get(SERVICE_NAME) == service]
 
-    def client(self, user: User) -> InProcessClient:
-        """A client in this process that acts as `user`."""
-        return InProcessClient(self, user)
+    def client(self, user: User, manager: str = "") -> InProcessClient:
+        """A client in this process that acts as `user`; `manager` owns what it writes (else the user's own name)."""
+        return InProcessClient(self, user, manager)
 
     async def current(self) -> int:
         """A linearizable read point: the caches show at least this revision."""

@@ -117,6 +117,10 @@ def _held_until(ready: asyncio.Event, handler: Handler) -> Handler:
     return handle
 
 
+CONTROLLERS = "kube-controller-manager"
+"""Whose fields are those that controllers write."""
+
+
 class ControlPlane:
     """Controllers and scheduler on a server in the same process. Each acts as upstream's user for its part."""
 
@@ -126,11 +130,12 @@ class ControlPlane:
         self.scheduler: Scheduler | None = None
 
     def client_for(self, user: str) -> Any:
-        groups = ["system:authenticated"]
+        groups, manager = ["system:authenticated"], ""
         if user.startswith("system:serviceaccount:"):
             namespace = user.split(":")[2]
             groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
-        return self._server.client(User(user, groups=tuple(groups)))
+            manager = CONTROLLERS  # whichever of them writes: they are one program
+        return self._server.client(User(user, groups=tuple(groups)), manager)
 
     async def start(
         self,

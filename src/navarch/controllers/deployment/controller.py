@@ -70,6 +70,8 @@ class _Round:
         self.old = [s for s in self.sets if s is not self.new]
         was = self.deployment.get("status") or {}
         self.conditions: list[Obj] = list(was.get("conditions") or ())
+        self.noted = False
+        """Whether its annotations are not yet written."""
 
     def plan(self) -> Plan:
         spec = self.deployment["spec"]
@@ -156,7 +158,7 @@ class _Round:
             meta = self.deployment["metadata"]
             annotations = {**objects.annotations_of(self.deployment), revisions.REVISION: revision}
             self.deployment = {**self.deployment, "metadata": {**meta, "annotations": annotations}}
-            self.made.actions.append(Update(DEPLOYMENTS, self.deployment))
+            self.noted = True
 
     def _create_new(self) -> Plan:
         """Creates the set for the current template. A name that is taken by another template is a hash collision."""
@@ -323,7 +325,11 @@ class _Round:
         return self.made
 
     def _put_status(self, status: Obj) -> None:
-        if (write := objects.status_update(DEPLOYMENTS, self.deployment, status)) is not None:
+        """Annotations go with it: written with the spec they would be a generation of their own."""
+        write = objects.status_update(DEPLOYMENTS, self.deployment, status)
+        if write is None and self.noted:
+            write = Update(DEPLOYMENTS, self.deployment, "status")
+        if write is not None:
             self.made.actions.append(write)
 
 
