@@ -59,6 +59,7 @@ class Observed:
 
 class DisruptionController:
     name = "disruption-controller"
+    event_source = "controllermanager"
 
     def __init__(self, client: Client) -> None:
         self._client = client

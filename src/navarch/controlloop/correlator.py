@@ -153,6 +153,6 @@ class Correlator:
             "lastTimestamp": stamp,
             "count": written.count,
             "type": kind,
-            "reportingComponent": self._component,
+            "reportingComponent": "" if message.startswith(COMBINED) else self._component,
             "reportingInstance": self._host,
         }

@@ -75,7 +75,7 @@ class ControllerLoop(Generic[T]):
         self._controller = controller
         self._world = world
         self._concurrency = concurrency
-        self._recorder = Recorder(client, world, controller.name)
+        self._recorder = Recorder(client, world, getattr(controller, "event_source", controller.name))
         self._informers: dict[Resource, Informer] = {}
         unfiltered: dict[Resource, Informer] = {}
         for watch in controller.watches:

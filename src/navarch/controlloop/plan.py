@@ -142,7 +142,8 @@ class Controller(Protocol, Generic[T]):
     """One controller: what it watches, what it observes, and its pure decision."""
 
     name: str
-    """`deployment-controller`: its identity, user agent, event source and metrics label."""
+    """`deployment-controller`: its identity, user agent and metrics label, and its events' source unless `event_source`
+    says otherwise."""
     watches: Sequence[Watch]
 
     def observe(self, key: Key, caches: Caches) -> T | None:

@@ -22,6 +22,8 @@ PENDING_MAX = 65_536
 """About 0.5 KB each: what a burst of 50,000 pods says is told, if later."""
 TOGETHER = 8
 """Events that are written at once: they share commits, and leave most of the loop to what they tell of."""
+SOONEST_SECONDS = 1e-6
+"""Between what one recorder says: an Event's name is its object's and its time."""
 TRIES = 12
 RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Recorder:
         self._series = Series(component, host) if in_series else None
         self._correlator = self._series or Correlator(component, host)
         self._pending: deque[Said] = deque()
+        self._latest = 0.0
         self._last: list[Decision] = []
         """What is still to be told of series."""
         self._task: asyncio.Task[None] | None = None
@@ -52,7 +55,8 @@ class Recorder:
             self.dropped += 1
             return
         other = None if related is None else reference(related)
-        self._pending.append(Said(reference(regarding), kind, reason, message, self._world.now(), action, other))
+        self._latest = now = max(self._world.now(), self._latest + SOONEST_SECONDS)
+        self._pending.append(Said(reference(regarding), kind, reason, message, now, action, other))
         self._start()
 
     def _start(self) -> None:

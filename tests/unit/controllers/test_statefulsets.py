@@ -184,7 +184,7 @@ async def test_events_tell_what_was_done() -> None:
         await server.system.create(STATEFUL_SETS, stateful_set(1), NS)
 
         def told() -> bool:
-            text = "create Pod db-0 in StatefulSet db successful"
+            text = "Create Pod db-0 in StatefulSet db successful"
             return any(e.get("message", e.get("note")) == text for e in stored(server, EVENTS).values())
 
         await until("the creation is told", told)

@@ -28,6 +28,7 @@ class Observed:
 
 class EndpointSliceMirroringController:
     name = "endpointslicemirroring-controller"
+    event_source = "endpoint-slice-mirroring-controller"
 
     def __init__(self) -> None:
         self.watches = (

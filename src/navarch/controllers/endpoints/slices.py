@@ -28,6 +28,7 @@ class Observed:
 
 class EndpointSliceController:
     name = "endpointslice-controller"
+    event_source = "endpoint-slice-controller"
 
     def __init__(self) -> None:
         self.watches = (

@@ -56,6 +56,7 @@ class Owners(NamedTuple):
 
 class GarbageCollector:
     name = "generic-garbage-collector"
+    event_source = "garbage-collector-controller"
 
     def __init__(self, client: Client, informers: InformerFactory, world: World) -> None:
         self.graph = Graph()

@@ -24,6 +24,7 @@ class Observed:
 
 class NodeIpamController:
     name = "node-ipam-controller"
+    event_source = "cidrAllocator"
 
     def __init__(self, cluster_cidr: str) -> None:
         self._range = ipaddress.IPv4Network(cluster_cidr)

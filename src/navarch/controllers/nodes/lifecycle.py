@@ -53,6 +53,7 @@ class Observed:
 
 class NodeLifecycleController:
     name = "node-lifecycle-controller"
+    event_source = "node-controller"
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -42,11 +42,11 @@ def missing(stateful_set: Obj, pod: Obj, existing: Mapping[str, Obj]) -> list[Cr
                 stateful_set,
                 (
                     "SuccessfulCreate",
-                    f"create Claim {claim['metadata']['name']} Pod {pod['metadata']['name']} in StatefulSet {name} success",
+                    f"Create Claim {claim['metadata']['name']} Pod {pod['metadata']['name']} in StatefulSet {name} success",
                 ),
                 (
                     "FailedCreate",
-                    f"create Claim {claim['metadata']['name']} for Pod {pod['metadata']['name']} in StatefulSet {name} "
+                    f"Create Claim {claim['metadata']['name']} for Pod {pod['metadata']['name']} in StatefulSet {name} "
                     "failed error: {error}",
                 ),
             ),

@@ -205,8 +205,8 @@ class _Pass:
         set_name = self.set["metadata"]["name"]
         report = Report(
             self.set,
-            ("SuccessfulCreate", f"create Pod {name} in StatefulSet {set_name} successful"),
-            ("FailedCreate", f"create Pod {name} in StatefulSet {set_name} failed error: {{error}}"),
+            ("SuccessfulCreate", f"Create Pod {name} in StatefulSet {set_name} successful"),
+            ("FailedCreate", f"Create Pod {name} in StatefulSet {set_name} failed error: {{error}}"),
         )
         self.plan.actions.append(Create(PODS, pod, exists_ok=True, report=report))
         self.plan.reasons.append(f"pod {name} is missing")
@@ -272,8 +272,8 @@ class _Pass:
         name, set_name = pod["metadata"]["name"], self.set["metadata"]["name"]
         report = Report(
             self.set,
-            ("SuccessfulDelete", f"delete Pod {name} in StatefulSet {set_name} successful"),
-            ("FailedDelete", f"delete Pod {name} in StatefulSet {set_name} failed error: {{error}}"),
+            ("SuccessfulDelete", f"Delete Pod {name} in StatefulSet {set_name} successful"),
+            ("FailedDelete", f"Delete Pod {name} in StatefulSet {set_name} failed error: {{error}}"),
         )
         self.plan.actions.append(Delete(PODS, key_of(pod), objects.uid_of(pod), report=report))
         self.plan.reasons.append(why)

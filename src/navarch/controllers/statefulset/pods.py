@@ -57,7 +57,6 @@ def claim_name(stateful_set: Obj, template: Obj, ordinal: int) -> str:
 def new_pod(stateful_set: Obj, revision: str, ordinal: int) -> Obj:
     """The pod of an ordinal, from the template in `stateful_set`."""
     pod = pod_from_template(stateful_set, stateful_set["spec"].get("template") or {}, "apps/v1", "StatefulSet")
-    del pod["metadata"]["generateName"]
     pod["metadata"]["name"] = pod_name(stateful_set, ordinal)
     identified = with_identity(stateful_set, pod, ordinal)
     identified["metadata"]["labels"][REVISION] = revision
