@@ -23,6 +23,7 @@ from navarch.controllers import objects
 from navarch.controllers.deployment.numbers import scaled
 from navarch.controllers.discovery import resource_of
 from navarch.controlloop.plan import Caches, Call, Emit, Patch, Plan, Watch
+from navarch.machinery import selectors
 from navarch.machinery.clock import rfc3339
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Key, Obj, key_of
@@ -170,7 +171,7 @@ def decide(observed: Observed, scales: Mapping[str, Scaled], now: float) -> Plan
                 return failed(budget, f'found no controllers for pod "{pod["metadata"]["name"]}"', now)
             owners[scale.uid] = scale.replicas
         if any(objects.controller_of(pod) is None for pod in pods):
-            message = UNMANAGED.replace("{selector}", str(budget["spec"].get("selector")))
+            message = UNMANAGED.replace("{selector}", selectors.shown(budget["spec"].get("selector") or {}))
             plan.actions.append(Emit(budget, "Warning", "UnmanagedPods", message))
     expected, desired = wanted(budget, len(pods), sum(owners.values()))
     disrupted = still_disrupted(observed, now)

@@ -18,6 +18,8 @@ from navarch.controlloop.plan import Caches, Lister, Plan, Watch
 from navarch.machinery.types import GroupResource, Key, Obj, key_of
 
 DEVICE_CLASSES = GroupResource("resource.k8s.io", "deviceclasses")
+CONFIRM_SECONDS = 2.0
+"""After less was counted than was charged, it is counted again: what was charged may have been just about to come."""
 RESYNC_SECONDS = 300.0
 """Pods that ought to be gone stop counting without any event."""
 STARTING_SECONDS = 0.1
@@ -84,9 +86,11 @@ class QuotaController:
         quota, status = observed.quota, observed.quota.get("status") or {}
         hard = amounts((quota.get("spec") or {}).get("hard"))
         counted = rules.counted(quota, hard, observed.found.get, now, observed.around)
-        used: Amounts = {name: value for name, value in amounts(status.get("used")).items() if name in hard} | counted
+        before = amounts(status.get("used"))
+        used: Amounts = {name: value for name, value in before.items() if name in hard} | counted
         missing = any(found is None for found in observed.found.values())
-        again = MISSING_SECONDS if missing else RESYNC_SECONDS
+        lowered = any(name in before and value < before[name] for name, value in counted.items())
+        again = MISSING_SECONDS if missing else CONFIRM_SECONDS if lowered else RESYNC_SECONDS
         plan = Plan(requeue_after=again, reasons=[f"{len(counted)} of {len(hard)} limits are counted"])
         same = amounts(status.get("hard")) == hard and amounts(status.get("used")) == used
         if not same or "hard" not in status or "used" not in status:

@@ -152,6 +152,19 @@ _VALUE_WRONG: Final = (
 )
 
 
+def shown(selector: Obj) -> str:
+    """A LabelSelector as Go prints one: `&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:...}`."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{e['key']},Operator:{e['operator']},Values:[{' '.join(e.get('values') or ())}],}},"
+        for e in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+
+
 def _key_problems(key: str) -> list[str]:
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:

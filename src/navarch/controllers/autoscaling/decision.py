@@ -16,6 +16,7 @@ from navarch.controllers.autoscaling.calculator import CannotTell, Proposal, Tol
 from navarch.controllers.autoscaling.limits import Bounds, History, limit
 from navarch.controllers.autoscaling.measuring import Measured
 from navarch.controlloop.plan import Action, Call, Emit, Plan, Update
+from navarch.machinery import selectors
 from navarch.machinery.clock import rfc3339
 from navarch.machinery.quantity import NANO, Quantity
 from navarch.machinery.types import Key, Obj
@@ -297,7 +298,7 @@ def _name(spec: Obj) -> str:
             return f"{source['describedObject']['kind']} metric {metric['name']}"
         case _:
             selector = metric.get("selector")
-            shown = "nil" if selector is None else f"&LabelSelector{selector}"
+            shown = "nil" if selector is None else selectors.shown(selector)
             return f"external metric {metric['name']}({shown})"
 
 

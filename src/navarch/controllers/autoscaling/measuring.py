@@ -14,6 +14,7 @@ from navarch.client.interface import Client
 from navarch.controllers import objects
 from navarch.controllers.autoscaling.calculator import MAX_INT64, CannotTell, PodValue
 from navarch.controllers.discovery import resource_of
+from navarch.machinery import selectors
 from navarch.machinery.errors import StatusError
 from navarch.machinery.quantity import Quantity
 from navarch.machinery.selectors import from_label_selector
@@ -157,7 +158,7 @@ async def _external(client: Client, metric: Obj, namespace: str) -> Measured:
     try:
         items = _items(await _get(client, path, {"labelSelector": selector_text(selector)}, "external"), "external")
     except CannotTell as why:
-        shown = f"&LabelSelector{selector}" if selector else "<nil>"
+        shown = selectors.shown(selector) if selector else "<nil>"
         raise CannotTell(f"unable to get external metric {namespace}/{name}/{shown}: {why}") from None
     return min(sum(Quantity.of(item["value"]).milli() for item in items), MAX_INT64)
 

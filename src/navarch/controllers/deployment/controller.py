@@ -169,9 +169,9 @@ class _Round:
         self.made.actions.append(Create(REPLICA_SETS, new))
         if size > 0:
             self._tell(f"Scaled up replica set {name} from 0 to {size}")
+        self.made.on_error = self._create_failed(self.deployment, name)
         self._set_revision(new["metadata"]["annotations"][revisions.REVISION])
         self.made.reasons.append(f"no replica set has the current template: {name} is created with {size}")
-        self.made.on_error = self._create_failed(name)
         if statuses.deadline_of(self.deployment) is not None:
             message = f'Created new replica set "{name}"'
             created = statuses.condition("Progressing", "True", statuses.CREATED, message, self.now)
@@ -186,17 +186,17 @@ class _Round:
         self.made.reasons.append("the name of the next replica set is taken: its hash is made anew")
         return self.made
 
-    def _create_failed(self, name: str) -> Callable[[Exception], Plan]:
+    def _create_failed(self, deployment: Obj, name: str) -> Callable[[Exception], Plan]:
         def failed(error: Exception) -> Plan:
             if isinstance(error, StatusError) and error.reason == "AlreadyExists":
                 return Plan()
             message = f'Failed to create new replica set "{name}": {error}'
-            plan = Plan([Emit(self.deployment, "Warning", statuses.CREATE_ERROR, message)])
-            was = self.deployment.get("status") or {}
-            if statuses.deadline_of(self.deployment) is not None:
+            plan = Plan([Emit(deployment, "Warning", statuses.CREATE_ERROR, message)])
+            was = deployment.get("status") or {}
+            if statuses.deadline_of(deployment) is not None:
                 bad = statuses.condition("Progressing", "False", statuses.CREATE_ERROR, message, self.now)
                 status = {**was, "conditions": statuses.with_condition(was.get("conditions") or (), bad)}
-                if (write := objects.status_update(DEPLOYMENTS, self.deployment, status)) is not None:
+                if (write := objects.status_update(DEPLOYMENTS, deployment, status)) is not None:
                     plan.actions.append(write)
             return plan
 

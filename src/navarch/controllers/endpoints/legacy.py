@@ -11,6 +11,7 @@ import orjson
 from navarch.client.resources import ENDPOINTS, PODS, SERVICES
 from navarch.controllers import objects
 from navarch.controllers.endpoints import backends
+from navarch.controllers.endpoints.triggers import Triggers, annotated
 from navarch.controlloop.plan import Caches, Create, Delete, Plan, Update, Watch
 from navarch.machinery.types import Key, Obj, key_of
 
@@ -25,12 +26,14 @@ class Observed:
     service: Obj | None
     current: Obj | None
     pods: Sequence[Obj] = ()
+    trigger: str = ""
 
 
 class EndpointsController:
     name = "endpoint-controller"
 
     def __init__(self) -> None:
+        self._triggers = Triggers()
         self.watches = (
             Watch(SERVICES, backends.service_keys),
             Watch(PODS, backends.pod_keys),
@@ -40,13 +43,16 @@ class EndpointsController:
     def observe(self, key: Key, caches: Caches) -> Observed | None:
         service = caches[SERVICES].get(key.namespace, key.name)
         current = caches[ENDPOINTS].get(key.namespace, key.name)
+        if service is None or not backends.has_pods(service):
+            self._triggers.forget(key)
         if service is None:
             # Endpoints that nobody's Service stands for go only when we made them.
             ours = current is not None and objects.labels_of(current).get(MANAGED_BY) == MANAGER
             return Observed(None, current) if ours else None
         if not backends.has_pods(service):
             return None
-        return Observed(service, current, backends.pods_of(service, caches[PODS].list(key.namespace)))
+        pods = backends.pods_of(service, caches[PODS].list(key.namespace))
+        return Observed(service, current, pods, self._triggers.since_last_round(key, service, pods))
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         service, current = observed.service, observed.current
@@ -62,13 +68,15 @@ class EndpointsController:
         annotations.pop(OVER_CAPACITY, None)
         if truncated:
             annotations[OVER_CAPACITY] = "truncated"
-        if current is None:
-            return Plan([Create(ENDPOINTS, _new(service, labels, annotations, subsets))], reasons=["made anew"])
         same = (
-            list(current.get("subsets") or ()) == subsets
+            current is not None
+            and list(current.get("subsets") or ()) == subsets
             and objects.labels_of(current) == labels
             and objects.annotations_of(current) == annotations
         )
+        annotations = annotated(annotations, observed.trigger)
+        if current is None:
+            return Plan([Create(ENDPOINTS, _new(service, labels, annotations, subsets))], reasons=["made anew"])
         if same:
             return Plan(reasons=["up to date"])
         meta = {**current["metadata"], "labels": labels, "annotations": annotations}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from navarch.client.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from navarch.controllers import objects
 from navarch.controllers.endpoints import backends, hints, pack
-from navarch.controlloop.plan import Caches, Delete, Emit, Plan, Watch
+from navarch.controllers.endpoints.triggers import Triggers, annotated
+from navarch.controlloop.plan import Caches, Create, Delete, Emit, Plan, Update, Watch
 from navarch.machinery.types import Key, Obj, key_of
 
 MANAGER = "endpointslice-controller.k8s.io"
@@ -24,6 +25,7 @@ class Observed:
     """Zone by node name."""
     cpu: Mapping[str, float] | None = None
     """Each zone's share of the CPUs, where the service asks for it and it can be told."""
+    trigger: str = ""
 
 
 class EndpointSliceController:
@@ -31,6 +33,7 @@ class EndpointSliceController:
     event_source = "endpoint-slice-controller"
 
     def __init__(self) -> None:
+        self._triggers = Triggers()
         self.watches = (
             Watch(SERVICES, backends.service_keys),
             Watch(PODS, backends.pod_keys, {backends.POD_NODE: backends.pod_node}),
@@ -43,6 +46,7 @@ class EndpointSliceController:
         found = caches[ENDPOINT_SLICES].by_index(SERVICE_INDEX, str(key))
         slices = backends.slices_of(key, found, MANAGER)
         if service is None or not backends.has_pods(service):
+            self._triggers.forget(key)
             return Observed(None, slices) if slices else None
         pods = backends.pods_of(service, caches[PODS].list(key.namespace))
         zones = {
@@ -53,7 +57,7 @@ class EndpointSliceController:
             and (zone := objects.labels_of(node).get(backends.ZONE))
         }
         cpu = hints.cpu_of_zones(caches[NODES].list()) if hints.shares_zones(service) else None
-        return Observed(service, slices, pods, zones, cpu)
+        return Observed(service, slices, pods, zones, cpu, self._triggers.since_last_round(key, service, pods))
 
     def reconcile(self, observed: Observed, now: float) -> Plan:
         service = observed.service
@@ -64,7 +68,12 @@ class EndpointSliceController:
         told = _share_zones(service, groups, observed) if hints.shares_zones(service) else []
         reference = objects.controller_reference(service, "v1", "Service")
         labels = backends.slice_labels(service, MANAGER)
-        plan = Plan([*pack.pack(service, reference, observed.slices, groups, labels), *told])
+        packed = pack.pack(service, reference, observed.slices, groups, labels)
+        for action in packed:
+            if isinstance(action, Create | Update):
+                meta = action.object["metadata"]
+                meta["annotations"] = annotated(meta.get("annotations") or {}, observed.trigger)
+        plan = Plan([*packed, *told])
         amount = sum(len(group.endpoints) for group in groups)
         plan.reasons.append(f"{amount} endpoints of {len(observed.pods)} selected pods")
         return plan
