@@ -229,17 +229,19 @@ class Bound:
     seen: set[str] = field(default_factory=set)
 
     async def watch(self, client: Client) -> None:
-        async for batch in client.watch(PODS):
-            for event in batch:
-                obj = event.object
-                if event.type != "BOOKMARK" and obj["spec"].get("nodeName"):
-                    meta = obj["metadata"]
-                    key = f"{meta['namespace']}/{meta['name']}"
-                    if key not in self.seen:
-                        self.seen.add(key)
-                        run = meta.get("annotations", {}).get("run", "")
-                        self.prefixes[run] = self.prefixes.get(run, 0) + 1
-            self.changed.set()
+        while True:  # a server ends the watch of one that falls behind
+            async for batch in client.watch(PODS):
+                for event in batch:
+                    if event.type != "BOOKMARK" and event.object["spec"].get("nodeName"):
+                        self._count(event.object["metadata"])
+                self.changed.set()
+
+    def _count(self, meta: Obj) -> None:
+        key = f"{meta['namespace']}/{meta['name']}"
+        if key not in self.seen:
+            self.seen.add(key)
+            run = meta.get("annotations", {}).get("run", "")
+            self.prefixes[run] = self.prefixes.get(run, 0) + 1
 
     async def until(self, run: str, count: int) -> None:
         """Raises TimeoutError where they do not all get one."""
