@@ -30,6 +30,8 @@ POOLS = 256
 """Servers that connections are kept to; the one unused for longest is let go."""
 ADDRESS_TYPES = ("InternalIP", "Hostname", "InternalDNS", "ExternalIP", "ExternalDNS")
 KUBELET_PORT = 10250
+HOLLOW_RUNTIME = "hollow://"
+"""The container runtime of nodes that are simulated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +84,12 @@ class Pools:
 
 
 def node_address(node: Obj) -> tuple[str, int]:
-    """Where a node's kubelet listens. Raises 400."""
+    """Where a node's kubelet listens. Raises 400, and 503 for a hollow node: whatever has its address, it is another."""
     status = node.get("status") or {}
+    if (status.get("nodeInfo") or {}).get("containerRuntimeVersion", "").startswith(HOLLOW_RUNTIME):
+        raise errors.service_unavailable(
+            f"node {node['metadata']['name']} is hollow: it has no kubelet that could be asked"
+        )
     port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
     listed: list[Obj] = status.get("addresses") or []
     addresses = {a["type"]: a["address"] for a in reversed(listed)}
