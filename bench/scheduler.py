@@ -39,6 +39,7 @@ from navarch.apiserver.server import ApiServer, ApiServerConfig
 from navarch.client.http import HttpClient
 from navarch.client.interface import Client, Resource
 from navarch.client.resources import NAMESPACES, NODES, PODS
+from navarch.cluster.controlplane import GC_THRESHOLDS
 from navarch.machinery.clock import RealWorld
 from navarch.machinery.errors import StatusError
 from navarch.machinery.types import Obj
@@ -49,7 +50,6 @@ from navarch.store.sqlite import SqliteStore
 SWITCHED_OFF = frozenset(("ServiceAccount", "TaintNodesByCondition", "Priority"))
 CREATING = 64
 """Requests to create pods under way at once."""
-GC_THRESHOLDS = (50_000, 20, 50)
 LIMIT_SECONDS = 900.0
 ZONE = "topology.kubernetes.io/zone"
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 SCHEDULER = "system:kube-scheduler"
 HEALTH = ("/livez", "/readyz", "/healthz")
-GC_THRESHOLDS = (20_000, 20, 50)
+GC_THRESHOLDS = (50_000, 20, 50)
 """Objects are trees: they need no collector, and give it much to visit. Passes over all of them are kept rare."""
 
 
