@@ -112,8 +112,8 @@ class Cluster:
         target = self.deployment if resource == DEPLOYMENTS else self.sets[obj["metadata"]["name"]]
         if subresource:
             target["status"] = trees.copy(obj["status"])
-        else:
-            target["metadata"]["annotations"] = dict(obj["metadata"]["annotations"])
+        if not subresource or resource == DEPLOYMENTS:  # annotations may be changed through a Deployment's status
+            target["metadata"]["annotations"] = dict(obj["metadata"].get("annotations") or {})
 
     def check(self, was_available: bool) -> None:
         wanted = numbers.replicas_of(self.deployment)
