@@ -25,6 +25,7 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "time": st.sampled_from(["2026-01-02T03:04:05Z", "1969-12-31T23:59:59+01:00"]),
     "microtime": st.sampled_from(["2026-01-02T03:04:05.000001Z", "2026-01-02T03:04:05Z"]),
     "quantity": st.sampled_from(["0", "1", "100m", "2Gi"]),
+    "amount": st.sampled_from(["0", "1", "100m", "2Gi"]),
     "intorstring": st.one_of(st.integers(-(2**31), 2**31 - 1), TEXT),
     "duration": st.just("1m0s"),
 }
