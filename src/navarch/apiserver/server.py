@@ -139,18 +139,7 @@ class ApiServer:
         """Versions of groups that extension servers serve."""
         self._registering = Registering(self)
         self.metrics = Metrics()
-        measures = Measures(self.metrics)
-        parts = Parts(
-            self.caches,
-            world,
-            self.decide,
-            self.webhooks,
-            config.admission,
-            measures,
-            lambda: self.system,
-            self.features,
-        )
-        self.admission = Chain(standard_plugins(parts))
+        self.admission = Chain(standard_plugins(self._admission_parts()))
         self.ownership = Ownership(world)
         self.operations = Operations(self.caches, self.admission, self.ownership)
         self.registries: dict[GroupResource, Registry] = {
@@ -191,6 +180,19 @@ class ApiServer:
         self.system_user = SYSTEM
         self.system = InProcessClient(self, SYSTEM, "kube-apiserver")
         """The server's own client: may do everything."""
+
+    def _admission_parts(self) -> Parts:
+        """What admission plugins are made of."""
+        return Parts(
+            self.caches,
+            self.world,
+            self.decide,
+            self.webhooks,
+            self.config.admission,
+            Measures(self.metrics),
+            lambda: self.system,
+            self.features,
+        )
 
     def _chain(self) -> Handler:
         for kind in self.kinds:

@@ -118,21 +118,15 @@ def command(
     from navarch.cluster.access import BadFile, with_front_proxy
     from navarch.cluster.controlplane import Alone, ServingConfig, run_until_told, serve_alone
 
-    try:
-        ipaddress.ip_network(service_cluster_ip_range)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--service-cluster-ip-range") from None
-    if bool(tls_cert_file) != bool(tls_private_key_file):
-        raise click.UsageError("--tls-cert-file and --tls-private-key-file go together")
+    _check(service_cluster_ip_range, tls_cert_file, tls_private_key_file)
     with tempfile.TemporaryDirectory(prefix="navarch-") as scratch:
         home = data_dir or Path(scratch)
         places = pki.ensure_alone(home / "pki")
-        authorities = places.ca_cert.read_bytes() + (client_ca_file.read_bytes() if client_ca_file else b"")
         config = ApiServerConfig(
             service_cidr=service_cluster_ip_range,
             advertise_address=advertise_address or bind_address,
             advertise_port=secure_port,
-            client_ca_pem=authorities,
+            client_ca_pem=places.ca_cert.read_bytes() + (client_ca_file.read_bytes() if client_ca_file else b""),
             flags=flags(),
             fairness=enable_priority_and_fairness,
             features=features.parse(feature_gates, runtime_config),
@@ -158,3 +152,13 @@ def command(
             scheduler=scheduler,
         )
         run_until_told(lambda told: serve_alone(told, serving, config, alone, click.echo))
+
+
+def _check(service_cluster_ip_range: str, certificate: Path | None, key: Path | None) -> None:
+    """Raises UsageError for what does not fit together."""
+    try:
+        ipaddress.ip_network(service_cluster_ip_range)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--service-cluster-ip-range") from None
+    if bool(certificate) != bool(key):
+        raise click.UsageError("--tls-cert-file and --tls-private-key-file go together")

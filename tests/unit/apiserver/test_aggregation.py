@@ -236,15 +236,21 @@ async def test_groups_and_versions_are_ordered_by_their_priorities(tmp_path: Pat
         assert [v["version"] for v in groups["groups"][1]["versions"]] == ["v2", "v1"]
 
 
+async def listed(setup: Setup) -> dict[str, Any]:
+    """OpenAPI's index, once it has the extension server's document."""
+    index: dict[str, Any] = {}
+    for _ in range(200):
+        _, index = await setup.ask("GET", "/openapi/v3")
+        if ROOT[1:] in index["paths"]:
+            break
+        await asyncio.sleep(0.02)
+    return index
+
+
 async def test_openapi_holds_their_documents(tmp_path: Path) -> None:
     async with running(tmp_path) as setup:
         await setup.available()
-        index: dict[str, Any] = {}
-        for _ in range(200):
-            _, index = await setup.ask("GET", "/openapi/v3")
-            if ROOT[1:] in index["paths"]:
-                break
-            await asyncio.sleep(0.02)
+        index = await listed(setup)
         assert index["paths"][ROOT[1:]] == {"serverRelativeURL": f"/openapi/v3{ROOT}?hash=1"}
         assert "apis/apps/v1" in index["paths"]
         code, document = await setup.ask("GET", f"/openapi/v3{ROOT}?hash=1")
@@ -265,12 +271,7 @@ async def test_openapi_holds_their_documents(tmp_path: Path) -> None:
 async def test_openapi_of_version_2_is_told_in_version_3_too(tmp_path: Path) -> None:
     async with running(tmp_path, old=True) as setup:
         await setup.available()
-        index: dict[str, Any] = {}
-        for _ in range(200):
-            _, index = await setup.ask("GET", "/openapi/v3")
-            if ROOT[1:] in index["paths"]:
-                break
-            await asyncio.sleep(0.02)
+        index = await listed(setup)
         code, document = await setup.ask("GET", index["paths"][ROOT[1:]]["serverRelativeURL"])
         flunder = "example.wardle.v1.Flunder"
         schemas = document["components"]["schemas"]

@@ -68,6 +68,15 @@ class AdmissionRequest:
             self.note(key, value)
 
 
+def add_finalizer(request: AdmissionRequest, finalizer: str) -> None:
+    """The object of the request does not go before `finalizer` is taken off it."""
+    assert request.object is not None
+    metadata = request.object["metadata"]
+    present: list[str] = metadata.get("finalizers") or []
+    if finalizer not in present:
+        metadata["finalizers"] = [*present, finalizer]
+
+
 class Plugin(Protocol):
     """A plugin implements either phase or both."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from navarch.api.scheduling.podgroup import PROTECTION
 from navarch.apiserver.admission.chain import BasePlugin, refuse
-from navarch.apiserver.admission.interface import AdmissionRequest
+from navarch.apiserver.admission.interface import AdmissionRequest, add_finalizer
 from navarch.apiserver.admission.pods import POD_GROUPS
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery.types import GroupResource
@@ -26,11 +26,7 @@ class PodGroupProtection(BasePlugin):
         return _creates_group(request)
 
     async def admit(self, request: AdmissionRequest) -> None:
-        assert request.object is not None
-        metadata = request.object["metadata"]
-        present: list[str] = metadata.get("finalizers") or []
-        if PROTECTION not in present:
-            metadata["finalizers"] = [*present, PROTECTION]
+        add_finalizer(request, PROTECTION)
 
 
 class PodGroupWorkloadExists(BasePlugin):

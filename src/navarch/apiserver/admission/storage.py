@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from navarch.apiserver.admission.chain import BasePlugin, refuse
-from navarch.apiserver.admission.interface import AdmissionRequest
+from navarch.apiserver.admission.interface import AdmissionRequest, add_finalizer
 from navarch.apiserver.watchcache import CacheSet
 from navarch.machinery import trees
 from navarch.machinery.quantity import Quantity
@@ -32,12 +32,7 @@ class StorageObjectInUseProtection(BasePlugin):
         return request.operation == "CREATE" and not request.subresource and request.resource in PROTECTION
 
     async def admit(self, request: AdmissionRequest) -> None:
-        assert request.object is not None
-        finalizer = PROTECTION[request.resource]
-        metadata = request.object["metadata"]
-        present: list[str] = metadata.get("finalizers") or []
-        if finalizer not in present:
-            metadata["finalizers"] = [*present, finalizer]
+        add_finalizer(request, PROTECTION[request.resource])
 
 
 class PersistentVolumeClaimResize(BasePlugin):
